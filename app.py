@@ -1,0 +1,32 @@
+"""Composition root: the dashboard, the API and the worker in one process on one port.
+
+streamlit run app.py
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import streamlit as st
+from starlette.routing import Mount
+
+from photoproc import bootstrap
+from photoproc.api.app import create_api
+
+
+@asynccontextmanager
+async def lifespan(_: st.App) -> AsyncIterator[None]:
+    """Start the worker with the server; give its tasks back when the server ends."""
+    await asyncio.to_thread(bootstrap.runtime)
+    bootstrap.leave_in_time()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(bootstrap.shut_down)
+
+
+app = st.App(
+    "pages/dashboard.py",
+    routes=[Mount("/api", create_api(bootstrap.service))],
+    lifespan=lifespan,
+)

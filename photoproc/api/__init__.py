@@ -1,0 +1,1 @@
+"""The HTTP door onto `PhotoService`: thin routes, and nothing that decides anything."""

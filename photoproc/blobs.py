@@ -1,0 +1,319 @@
+"""Picture bytes on disk.
+
+    photos/ab/<sha256>                      every photo once, by content
+    masks/ab/<sha256>/<model>-<weights>.png masks of that photo
+    staging/<batch>/<sha256>                uploads that are not yet part of a job
+    jobs/<job>/photos/<sha256>              the job's photos
+    jobs/<job>/out/<task>-<token>.*         its cutouts and previews
+    tmp/                                    being written
+
+Staging and jobs hold hard links to `photos/`, so the file system counts the references: a photo with
+a single link belongs to nobody and goes, with its masks. No order of crashes, deletions and uploads
+can take a photo from a job that holds it.
+"""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from photoproc.child import Report
+from photoproc.errors import PhotoError, ServiceError, not_found
+from photoproc.jobs import Cutout
+
+_CHUNK = 1 << 20
+STAGING_LIFE_S = 24 * 3600
+"""Uploads that become no job are collected after a day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A file that has come in completely, still in `tmp/`."""
+
+    path: Path
+    sha256: str
+    byte_count: int
+
+
+class Blobs:
+    """The picture files under one data folder."""
+
+    def __init__(self, root: Path, *, min_free_bytes: int) -> None:
+        self._root = root
+        self._min_free_bytes = min_free_bytes
+        for name in ("photos", "masks", "staging", "jobs", "tmp"):
+            (root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    # Coming in
+
+    def receive(self, source: BinaryIO, *, max_bytes: int) -> Received:
+        """Write a stream to disk, hashing and counting it; nothing is left behind when it fails.
+
+        Raises PhotoError file_too_large and ServiceError disk_full.
+        """
+        self.check_space()
+        path = self._root / "tmp" / f"in-{uuid.uuid4().hex}"
+        digest = hashlib.sha256()
+        come = 0
+        try:
+            with path.open("xb") as out:
+                while chunk := source.read(_CHUNK):
+                    come += len(chunk)
+                    if come > max_bytes:
+                        raise PhotoError(
+                            "file_too_large",
+                            f"It is larger than {max_bytes / 1e6:.0f} MB.",
+                            "Add a smaller file, or raise the limit in the settings.",
+                        )
+                    digest.update(chunk)
+                    out.write(chunk)
+                out.flush()
+                os.fsync(out.fileno())
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise _disk_error(error) from error
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return Received(path=path, sha256=digest.hexdigest(), byte_count=come)
+
+    def stage(self, batch: str, received: Received) -> None:
+        """Keep a received file as a photo of an upload batch."""
+        blob = self._photo(received.sha256)
+        staged = self.staged(batch, received.sha256)
+        try:
+            blob.parent.mkdir(exist_ok=True, mode=0o700)
+            staged.parent.mkdir(exist_ok=True, mode=0o700)
+            try:
+                _link(blob, staged)
+                received.path.unlink()
+            except FileNotFoundError:  # its first time here
+                os.replace(received.path, staged)
+                _link(staged, blob)
+        except OSError as error:
+            raise _disk_error(error) from error
+
+    def staged(self, batch: str, sha256: str) -> Path:
+        """The file of a photo of an upload batch."""
+        return self._root / "staging" / batch / sha256
+
+    def thumbnail(self, batch: str, sha256: str) -> Path:
+        """Where the small picture of a staged photo is, or is to be."""
+        folder = self._root / "staging" / batch / "thumbnails"
+        if not self.staged(batch, sha256).is_file():
+            raise not_found("photo")
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return folder / f"{sha256}.webp"
+
+    def discard(self, received: Received) -> None:
+        """Forget a received file."""
+        received.path.unlink(missing_ok=True)
+
+    def drop_batch(self, batch: str) -> None:
+        """Forget an upload batch: photos of no job are deleted."""
+        folder = self._root / "staging" / batch
+        hashes = [file.name for file in _files(folder)]
+        shutil.rmtree(folder, ignore_errors=True)
+        self._collect(hashes)
+
+    # Jobs
+
+    def open_job(self, job_id: str, photos: Iterable[Path]) -> None:
+        """Make a job's folder and link photos (staged, or of another job) into it, durably.
+
+        Raises ServiceError upload_expired where a photo is gone, disk_full where it cannot be written.
+        """
+        folder = self._root / "jobs" / job_id
+        try:
+            for part in ("photos", "out"):
+                (folder / part).mkdir(parents=True, mode=0o700)
+            for photo in photos:
+                _link(photo, folder / "photos" / photo.name)
+            for path in (folder / "photos", folder, folder.parent):
+                _sync_folder(path)
+        except FileNotFoundError as error:
+            self.close_job(job_id)
+            raise ServiceError(
+                "upload_expired", "Some of the uploaded photos are no longer there.", "Add them again."
+            ) from error
+        except OSError as error:
+            self.close_job(job_id)
+            raise _disk_error(error) from error
+
+    def close_job(self, job_id: str) -> None:
+        """Delete a job's folder, and each photo and mask that no other job holds."""
+        folder = self._root / "jobs" / job_id
+        hashes = [file.name for file in _files(folder / "photos")]
+        shutil.rmtree(folder, ignore_errors=True)
+        self._collect(hashes)
+
+    def photo(self, job_id: str, sha256: str) -> Path:
+        """The file of a job's photo."""
+        return self._root / "jobs" / job_id / "photos" / sha256
+
+    def output(self, job_id: str, file: str) -> Path:
+        """A file of a job's results; raises not_found where it is gone."""
+        path = self._root / "jobs" / job_id / "out" / file
+        if not path.is_file():
+            raise not_found("file")
+        return path
+
+    def outbox(self, token: str) -> Path:
+        """A fresh folder for what one attempt writes."""
+        path = self._root / "tmp" / f"out-{token}"
+        path.mkdir(exist_ok=True, mode=0o700)
+        return path
+
+    def empty_outbox(self, token: str) -> None:
+        """Forget what an attempt left behind."""
+        shutil.rmtree(self._root / "tmp" / f"out-{token}", ignore_errors=True)
+
+    def adopt(self, job_id: str, number: int, token: str, report: Report) -> Cutout:
+        """Move an attempt's pictures into the job's folder, durably, under names of this attempt.
+
+        Raises ServiceError disk_full, not_found where the job's folder is gone.
+        """
+        files = (report.cutout, report.preview, report.before)
+        assert report.cutout is not None
+        folder = self._root / "jobs" / job_id / "out"
+        stem = f"{number}-{token[:12]}"
+        names = (f"{stem}.png", f"{stem}-after.webp", f"{stem}-before.webp")
+        try:
+            for name, file in zip(names, files, strict=True):
+                assert file is not None
+                if file.path.exists() or not (folder / name).exists():  # else moved by an earlier try
+                    os.replace(file.path, folder / name)
+            _sync_folder(folder)
+        except FileNotFoundError as error:
+            raise not_found("job") from error
+        except OSError as error:
+            raise _disk_error(error) from error
+        return Cutout(
+            file=names[0],
+            preview=names[1],
+            before=names[2],
+            sha256=report.cutout.sha256,
+            byte_count=report.cutout.byte_count,
+            size_wh=report.size_wh,
+        )
+
+    def drop_output(self, job_id: str, cutout: Cutout) -> None:
+        """Delete the files of a cutout that was not published."""
+        for name in (cutout.file, cutout.preview, cutout.before):
+            (self._root / "jobs" / job_id / "out" / name).unlink(missing_ok=True)
+
+    # Masks
+
+    def mask(self, sha256: str, model: str, weights_id: str) -> Path | None:
+        """The mask a model made of a photo before, if it is there."""
+        path = self._mask(sha256, model, weights_id)
+        return path if path.is_file() else None
+
+    def keep_mask(self, sha256: str, model: str, weights_id: str, written: Path) -> None:
+        """Keep a mask for next time. Losing one only costs time, so this fails silently."""
+        path = self._mask(sha256, model, weights_id)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.replace(written, path)
+        except OSError:
+            written.unlink(missing_ok=True)
+
+    # Housekeeping
+
+    def check_space(self) -> None:
+        """Raise ServiceError disk_full where less than the reserve is free."""
+        free = self.free_bytes()
+        if free < self._min_free_bytes:
+            raise ServiceError(
+                "disk_full",
+                f"The disk of the data folder is almost full: {free / 1e6:.0f} MB are free.",
+                "Delete finished jobs or make room, then try again.",
+            )
+
+    def free_bytes(self) -> int:
+        """Bytes free on the data folder's disk."""
+        return shutil.disk_usage(self._root).free
+
+    def used_bytes(self) -> int:
+        """Bytes of all pictures, each counted once however often it is linked."""
+        sizes: dict[int, int] = {}
+        for path in self._root.rglob("*"):
+            try:
+                found = path.lstat()
+            except OSError:
+                continue
+            sizes[found.st_ino] = found.st_size
+        return sum(sizes.values())
+
+    def sweep(self, live_jobs: set[str], *, now: float) -> None:
+        """Delete what a crash left behind: folders of no job, old uploads, temporary files.
+
+        Only for the start, before anything writes. `now` is wall time in seconds.
+        """
+        for path in _entries(self._root / "tmp"):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        for folder in _entries(self._root / "jobs"):
+            if folder.name not in live_jobs:
+                self.close_job(folder.name)
+        for folder in _entries(self._root / "staging"):
+            if now - folder.stat().st_mtime > STAGING_LIFE_S:
+                self.drop_batch(folder.name)
+        for shelf in _entries(self._root / "photos"):
+            self._collect([file.name for file in _files(shelf)])
+
+    def _collect(self, hashes: Iterable[str]) -> None:
+        for sha256 in hashes:
+            blob = self._photo(sha256)
+            try:
+                if blob.stat().st_nlink > 1:
+                    continue
+            except FileNotFoundError:
+                pass
+            blob.unlink(missing_ok=True)
+            shutil.rmtree(self._root / "masks" / sha256[:2] / sha256, ignore_errors=True)
+
+    def _photo(self, sha256: str) -> Path:
+        return self._root / "photos" / sha256[:2] / sha256
+
+    def _mask(self, sha256: str, model: str, weights_id: str) -> Path:
+        return self._root / "masks" / sha256[:2] / sha256 / f"{model}-{weights_id}.png"
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in _entries(folder) if path.is_file())
+
+
+def _link(source: Path, target: Path) -> None:
+    """A hard link, or a copy on file systems without them (then nothing is shared, and all is safe)."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _disk_error(error: OSError) -> ServiceError:
+    return ServiceError(
+        "disk_full" if error.errno in (28, 122) else "disk_error",
+        f"The data folder cannot be written: {error.strerror or error}.",
+        "Make room on the disk (or look at its permissions), then try again.",
+    )

@@ -1,0 +1,185 @@
+"""Wires everything, in one place; `service()` is the process's one instance."""
+
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+import structlog
+from filelock import FileLock, Timeout
+
+from photoproc import child
+from photoproc.blobs import Blobs
+from photoproc.clock import SystemClock
+from photoproc.engine import LocalEngine
+from photoproc.errors import ServiceError
+from photoproc.intake import Intake
+from photoproc.models.weights import Weights
+from photoproc.service import PhotoService
+from photoproc.settings import Settings
+from photoproc.store import Store
+from photoproc.worker import Worker
+
+log = structlog.get_logger()
+
+_INSPECT_TIMEOUT_S = 30.0
+
+
+class Runtime:
+    """The running parts of one server: built by `start`, ended by `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        data = settings.data_dir
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        data.chmod(0o700)
+        self._lock = FileLock(data / "server.lock")
+        self._clock = SystemClock()
+        self._store = Store(data / "store")
+        self._blobs = Blobs(data, min_free_bytes=settings.min_free_disk_mb * 1024 * 1024)
+        self._engine = LocalEngine(
+            children=settings.max_concurrent,
+            threads=settings.threads_per_child,
+            timeout_s=settings.task_timeout_s,
+            memory_mb=settings.child_memory_mb,
+        )
+        # Headers of uploads are read in a child of their own, so that uploads need not wait for tasks.
+        self._inspector = LocalEngine(children=1, threads=1, timeout_s=_INSPECT_TIMEOUT_S)
+        self._weights = Weights(settings.model_dir, sources=() if settings.offline else None)
+        self._worker = Worker(
+            store=self._store,
+            blobs=self._blobs,
+            engine=self._engine,
+            weights=self._weights,
+            clock=self._clock,
+            settings=settings,
+            supervised=(self._inspector,),
+        )
+        self._weights.listen(self._worker.wake)
+        self.service = PhotoService(
+            store=self._store,
+            blobs=self._blobs,
+            intake=Intake(self._blobs, self._inspector, settings),
+            engine=self._engine,
+            worker=self._worker,
+            weights=self._weights,
+            clock=self._clock,
+            settings=settings,
+            link_key=_link_key(data / "link.key"),
+        )
+
+    def start(self) -> None:
+        """Clean up after a crash, then begin to work."""
+        try:
+            self._lock.acquire(blocking=False)
+            self._blobs.sweep(set(self._store.job_ids()), now=self._clock.now())
+        except Timeout:
+            # Leases keep two servers from running the same task; tidying up is the first one's.
+            log.warning("data_folder_shared", folder=str(self.settings.data_dir))
+        self._weights.start()
+        if self.settings.fetch_default_model:
+            self._weights.request(self.settings.default_model)
+        self._inspector.start(child.warm_up_inspecting)
+        self._engine.start()
+        self._worker.start()
+
+    def stop(self) -> None:
+        """Give back what runs, end the children; at most a few seconds."""
+        self._worker.stop()
+        self._weights.stop()
+        self._inspector.stop()
+        self._engine.stop()
+        self._lock.release()
+        self._store.close()
+
+
+_runtime: Runtime | None = None
+_ended = False
+_guard = threading.Lock()
+
+
+def runtime() -> Runtime:
+    """The process's runtime, started at first use."""
+    global _runtime
+    with _guard:
+        if _ended:
+            raise ServiceError("stopping", "The server is stopping.", "Start it again.")
+        if _runtime is None:
+            configure_logging()
+            _runtime = Runtime(Settings())
+            _runtime.start()
+        return _runtime
+
+
+def service() -> PhotoService:
+    """The process's service."""
+    return runtime().service
+
+
+def install(made: Runtime | None) -> None:
+    """Use a runtime made elsewhere (a test's) as the process's own; None forgets it."""
+    global _runtime, _ended
+    with _guard:
+        _runtime, _ended = made, False
+
+
+def shut_down() -> None:
+    """Stop the process's runtime for good, if it was started. Idempotent."""
+    global _runtime, _ended
+    with _guard:
+        if _runtime is not None:
+            _runtime.stop()
+        _runtime, _ended = None, True
+
+
+def leave_in_time(limit_s: float = 8.0) -> None:
+    """From the main thread: end within `limit_s` of SIGTERM, whatever downloads are under way.
+
+    The server by itself waits for open connections first, however long they take.
+    """
+    served = signal.getsignal(signal.SIGTERM)
+
+    def leave() -> None:
+        shut_down()
+        time.sleep(limit_s - 4)
+        os._exit(0)
+
+    def on_term(number: int, frame: FrameType | None) -> None:
+        threading.Thread(target=leave, name="leave", daemon=True).start()
+        if callable(served):
+            served(number, frame)
+
+    signal.signal(signal.SIGTERM, on_term)
+
+
+def configure_logging() -> None:
+    """One line a record on standard error: time, level, event, then its fields."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(
+                key_order=["timestamp", "level", "event"], bool_as_flag=False
+            ),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _link_key(path: Path) -> str:
+    """The secret that signs links, made once for a data folder."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    return path.read_text()

@@ -1,0 +1,207 @@
+"""What runs inside a child process: orders in, reports out, files on disk in between.
+
+Orders and reports are small (a report stays below what a pipe takes in one piece, so that a killed
+child cannot leave half a message); pictures travel as files. Heavy imports happen inside functions:
+the server imports this module only to name the functions.
+"""
+
+import gc
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from photoproc.errors import PhotoprocError, Problem
+from photoproc.jobs import Warn
+from photoproc.models.catalogue import spec_of
+from photoproc.recipe import Recipe
+
+if TYPE_CHECKING:
+    from photoproc.imaging.decode import PhotoInfo
+    from photoproc.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One task for a child. `outbox` is a folder on the file system the results will stay on."""
+
+    photo: Path
+    recipe_json: str
+    model: str | None
+    weights: Path | None
+    mask: Path | None
+    """The mask this model made of this photo before, if it did."""
+    outbox: Path
+    max_pixels: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A file a child wrote and synced to disk."""
+
+    path: Path
+    sha256: str
+    byte_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What became of an order: pictures, or the problem with the photo or the model."""
+
+    cutout: Written | None = None
+    preview: Written | None = None
+    before: Written | None = None
+    mask: Written | None = None
+    size_wh: tuple[int, int] = (0, 0)
+    seconds: Mapping[str, float] | None = None
+    provider: str = ""
+    warnings: tuple[Warn, ...] = ()
+    problem: Problem | None = None
+
+    @property
+    def files(self) -> tuple[Written, ...]:
+        """Everything that was written."""
+        return tuple(file for file in (self.cutout, self.preview, self.before, self.mask) if file is not None)
+
+
+def start(threads: int, memory_mb: int) -> None:
+    """Make this process a child: ends with its parent, is the first to go when memory runs out."""
+    _end_with_parent()
+    os.environ["VIPS_CONCURRENCY"] = str(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if sys.platform == "linux":
+        Path("/proc/self/oom_score_adj").write_text("900")
+        if memory_mb:
+            import resource
+
+            limit = memory_mb * 1024 * 1024
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    _Threads.count = threads
+
+
+class _Threads:
+    count = 1
+
+
+@cache
+def _pipeline() -> "Pipeline":
+    import cv2
+
+    from photoproc.pipeline import Pipeline
+
+    cv2.setNumThreads(_Threads.count)
+    return Pipeline(threads=_Threads.count)
+
+
+def warm_up() -> int:
+    """Import what a first task would import; returns the process id."""
+    _pipeline()
+    return os.getpid()
+
+
+def warm_up_inspecting() -> int:
+    """Import what reading a header needs; returns the process id."""
+    from photoproc.imaging import decode  # noqa: F401
+
+    return os.getpid()
+
+
+def run(order: Order) -> Report:
+    """Carry out an order. Problems of the photo or the model are reported, not raised."""
+    from photoproc.pipeline import Model
+
+    model = None
+    if order.model is not None and order.weights is not None:
+        model = Model(spec=spec_of(order.model), weights=order.weights)
+    try:
+        result = _pipeline().run(
+            order.photo.read_bytes(),
+            Recipe.from_json(order.recipe_json),
+            model,
+            max_pixels=order.max_pixels,
+            mask_png=_read_mask(order.mask),
+        )
+    except PhotoprocError as error:
+        return Report(problem=error.problem)
+    except MemoryError:
+        gc.collect()
+        return Report(problem=out_of_memory())
+    return Report(
+        cutout=_write(order.outbox, result.png),
+        preview=_write(order.outbox, result.preview),
+        before=_write(order.outbox, result.before),
+        mask=None if result.mask_png is None else _write(order.outbox, result.mask_png),
+        size_wh=result.size_wh,
+        seconds=dict(result.seconds),
+        provider=result.provider,
+        warnings=result.warnings,
+    )
+
+
+def inspect(path: Path, name: str, max_pixels: int) -> "PhotoInfo | Problem":
+    """Read a photo's header: what it is, or why it is refused."""
+    from photoproc.imaging import decode
+
+    try:
+        return decode.inspect(path, name, max_pixels=max_pixels)
+    except PhotoprocError as error:
+        return error.problem
+
+
+def thumbnail(photo: Path, target: Path, max_pixels: int) -> Problem | None:
+    """Write a small WebP of a photo; the problem where that cannot be done."""
+    from photoproc.imaging import decode, encode
+
+    try:
+        small = decode.thumbnail(photo.read_bytes(), longest=encode.THUMBNAIL_SIDE, max_pixels=max_pixels)
+    except PhotoprocError as error:
+        return error.problem
+    part = target.with_name(f"{target.name}.{os.getpid()}")
+    part.write_bytes(encode.to_preview(small))
+    os.replace(part, target)
+    return None
+
+
+def out_of_memory() -> Problem:
+    """The problem of a task that needed more memory than there is."""
+    return Problem(
+        code="out_of_memory",
+        message="The task needed more memory than a child process may use.",
+        advice="Use a smaller photo or model, or fewer children (PHOTOPROC_MAX_CONCURRENT).",
+    )
+
+
+def _read_mask(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except FileNotFoundError:  # its last job was deleted meanwhile; make it again
+        return None
+
+
+def _write(outbox: Path, data: bytes) -> Written:
+    path = outbox / f"{os.getpid()}-{os.urandom(8).hex()}"
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return Written(path=path, sha256=hashlib.sha256(data).hexdigest(), byte_count=len(data))
+
+
+def _end_with_parent() -> None:
+    from multiprocessing import connection, parent_process
+
+    parent = parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch(wait: Callable[[list[int]], object]) -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, args=(connection.wait,), name="parent-watch", daemon=True).start()

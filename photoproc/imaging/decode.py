@@ -1,0 +1,224 @@
+"""Photo bytes to pixels, by content and never by extension.
+
+Only the parsers of the formats we accept are ever entered; the size is judged from the header,
+before a pixel is decoded.
+"""
+
+import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from photoproc.errors import PhotoError
+from photoproc.jobs import Warn
+
+pillow_heif.register_heif_opener()
+Image.MAX_IMAGE_PIXELS = None  # our own limit is checked from the header instead
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "HEIF", "AVIF")
+
+_SUFFIXES = {
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"},
+    "PNG": {".png", ".apng"},
+    "WEBP": {".webp"},
+    "TIFF": {".tif", ".tiff"},
+    "BMP": {".bmp", ".dib"},
+    "GIF": {".gif"},
+    "HEIF": {".heic", ".heif", ".hif"},
+    "AVIF": {".avif", ".avifs"},
+}
+_EXPORT = "Export it as JPEG or PNG and add it again."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoInfo:
+    """What the header of a photo says. `size_wh` is after the EXIF orientation."""
+
+    format: str
+    size_wh: tuple[int, int]
+    warnings: tuple[Warn, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pixels:
+    """A decoded photo.
+
+    `rgb` is height × width × 3, uint8, RGB, upright. `alpha` is the photo's own transparency,
+    height × width, uint8, or None where all of it is opaque. `icc` is an RGB profile the values are
+    in, or None for sRGB.
+    """
+
+    rgb: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None
+    icc: bytes | None
+
+
+def inspect(path: Path, name: str, *, max_pixels: int) -> PhotoInfo:
+    """Read the header of the photo at `path`, which a user called `name`.
+
+    Raises PhotoError: not_a_picture, photo_too_large or photo_broken.
+    """
+    with _reading(path.read_bytes(), max_pixels) as image:
+        kind = "JPEG" if image.format == "MPO" else str(image.format)
+        width, height = image.size
+        # An orientation of 5 to 8 turns the picture by a quarter.
+        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
+            width, height = height, width
+        warnings = []
+        suffix = Path(name).suffix.lower()
+        if suffix not in _SUFFIXES[kind]:
+            warnings.append(
+                Warn(code="name_mismatch", message=f"The name says {suffix or 'nothing'}, it is {kind}.")
+            )
+        if getattr(image, "is_animated", False) and kind in ("GIF", "WEBP", "PNG", "TIFF", "AVIF"):
+            what = "pages" if kind == "TIFF" else "frames"
+            warnings.append(
+                Warn(code="first_frame_only", message=f"It has several {what}; only the first is used.")
+            )
+        return PhotoInfo(format=kind, size_wh=(width, height), warnings=tuple(warnings))
+
+
+def decode(data: bytes, *, max_pixels: int) -> Pixels:
+    """Decode a photo, upright, to 8 bits a channel.
+
+    Raises PhotoError: not_a_picture, photo_too_large, photo_truncated or photo_broken.
+    """
+    with _reading(data, max_pixels) as image:
+        icc = image.info.get("icc_profile") or None
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        rgb, alpha, icc = _to_rgb(upright, icc)
+    return Pixels(rgb=np.asarray(rgb), alpha=None if alpha is None else np.asarray(alpha), icc=icc)
+
+
+def thumbnail(data: bytes, *, longest: int, max_pixels: int) -> NDArray[np.uint8]:
+    """A small upright RGB or RGBA picture for a list; JPEGs are decoded small to begin with."""
+    with _reading(data, max_pixels) as image:
+        image.draft("RGB", (longest, longest))
+        image.thumbnail((longest * 2, longest * 2), Image.Resampling.BOX)
+        upright = ImageOps.exif_transpose(image)
+        rgb, alpha, _ = _to_rgb(upright, None)
+        if alpha is not None:
+            rgb.putalpha(alpha)
+        rgb.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+        return np.asarray(rgb)
+
+
+@contextmanager
+def _reading(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """Open a picture with our parsers only, and say in our words what Pillow raises."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image.size, max_pixels)
+            yield image
+    except UnidentifiedImageError as error:
+        raise not_a_picture(data) from error
+    except Image.DecompressionBombError as error:
+        raise PhotoError(
+            "photo_too_large", "The picture unpacks to far more than it should.", _EXPORT
+        ) from error
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        KeyError,
+        struct.error,
+        TypeError,
+    ) as error:
+        if isinstance(error, OSError) and "truncated" in str(error).lower():
+            raise PhotoError(
+                "photo_truncated",
+                "The file ends before the picture does.",
+                "Copy or download it again; the original may be whole.",
+            ) from error
+        raise PhotoError("photo_broken", "The picture is damaged and cannot be decoded.", _EXPORT) from error
+
+
+def _check_size(size_wh: tuple[int, int], max_pixels: int) -> None:
+    width, height = size_wh
+    if width * height > max_pixels:
+        raise PhotoError(
+            "photo_too_large",
+            f"It is {width}×{height} ({width * height / 1e6:.0f} megapixels); "
+            f"the limit is {max_pixels / 1e6:.0f}.",
+            "Scale it down and add it again, or raise PHOTOPROC_MAX_PHOTO_MEGAPIXELS.",
+        )
+    if width < 1 or height < 1:
+        raise PhotoError("photo_broken", "The picture has no pixels.", _EXPORT)
+
+
+def not_a_picture(head: bytes) -> PhotoError:
+    """The error for bytes that are no picture we read, saying what they look like instead."""
+    start = head[:512].lstrip().lower()
+    looks = next(
+        (
+            kind
+            for magic, kind in (
+                (b"<!doctype html", "HTML"),
+                (b"<html", "HTML"),
+                (b"<?xml", "XML or SVG"),
+                (b"<svg", "SVG"),
+                (b"%pdf", "PDF"),
+                (b"%!ps", "PostScript"),
+                (b"8bps", "a Photoshop document"),
+                (b"rar!", "a RAR archive"),
+                (b"7z\xbc\xaf", "a 7z archive"),
+                (b"ii*\x00\x10\x00\x00\x00cr", "a camera raw file"),
+            )
+            if start.startswith(magic)
+        ),
+        None,
+    )
+    if looks is None and start and all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
+        looks = "text"
+    what = f": it is {looks}" if looks else ""
+    return PhotoError("not_a_picture", f"This file is not a picture we can read{what}.", _EXPORT)
+
+
+def _to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, Image.Image | None, bytes | None]:
+    """Any Pillow mode to RGB, with the transparency beside it and the profile if it still applies."""
+    if image.mode == "P" or "transparency" in image.info:
+        image = image.convert("RGBA")
+    alpha = image.getchannel("A") if image.mode in ("RGBA", "LA", "PA") else None
+    if alpha is not None and alpha.getextrema() == (255, 255):
+        alpha = None
+    if image.mode.startswith("I") or image.mode == "F":
+        return _gray_from_wide(image).convert("RGB"), alpha, None
+    if image.mode == "CMYK":
+        return _cmyk_to_srgb(image, icc), alpha, None
+    if image.mode not in ("RGB", "RGBA"):
+        icc = None  # a gray or Lab profile says nothing about RGB values
+    return image.convert("RGB"), alpha, icc if icc and icc[16:20] == b"RGB " else None
+
+
+def _gray_from_wide(image: Image.Image) -> Image.Image:
+    """16-bit (and float) gray to 8 bits by scale; Pillow's own conversion clips at 255."""
+    values = np.asarray(image).astype(np.float32)
+    top = 65535.0 if values.max(initial=0) > 255 else 255.0
+    if image.mode == "F" and values.max(initial=0) <= 1.0:
+        top = 1.0
+    return Image.fromarray(np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8))
+
+
+def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """CMYK by its own profile where it has a usable one, else by Pillow's plain formula."""
+    if icc:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            turned = ImageCms.profileToProfile(
+                image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+        except (ImageCms.PyCMSError, OSError):
+            turned = None
+        if turned is not None:
+            return turned
+    return image.convert("RGB")

@@ -1,0 +1,192 @@
+"""Photo, Job, Task: the words as types, and the one table of what may follow what.
+
+A job's tasks are numbered photo by photo: task ``n`` is photo ``n // models``, model ``n % models``.
+Their states are kept together as one string, a letter a task, so that counting, filtering and
+cancelling a job of thousands costs one record.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from photoproc.errors import Problem
+from photoproc.recipe import Recipe
+
+
+class TaskState(StrEnum):
+    """Where a task is; the value's first letter is its code in a job's state string."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+    @property
+    def code(self) -> str:
+        """One letter, distinct for each state."""
+        return self.value[0]
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens to the task by itself."""
+        return self not in (TaskState.QUEUED, TaskState.RUNNING)
+
+
+class JobState(StrEnum):
+    """Where a job is, derived from its tasks and from whether it was cancelled."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens to the job by itself."""
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+STATE_OF_CODE: Mapping[str, TaskState] = {state.code: state for state in TaskState}
+
+TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
+    TaskState.QUEUED: frozenset({TaskState.RUNNING, TaskState.CANCELLED}),
+    TaskState.RUNNING: frozenset(TaskState) - {TaskState.RUNNING},
+    TaskState.DONE: frozenset(),
+    TaskState.SKIPPED: frozenset(),
+    TaskState.FAILED: frozenset({TaskState.QUEUED}),
+    TaskState.CANCELLED: frozenset({TaskState.QUEUED}),
+}
+
+
+def move(states: str, number: int, to: TaskState) -> str:
+    """The state string with task `number` moved; raises ValueError where the table forbids it."""
+    now = STATE_OF_CODE[states[number]]
+    if to not in TRANSITIONS[now]:
+        raise ValueError(f"a task cannot go from {now} to {to}")
+    return states[:number] + to.code + states[number + 1 :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many tasks of a job are in each state."""
+
+    queued: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    cancelled: int = 0
+
+    @classmethod
+    def of(cls, states: str) -> "Counts":
+        """Count a state string."""
+        return cls(**{state.value: states.count(state.code) for state in TaskState})
+
+    @property
+    def total(self) -> int:
+        """All tasks."""
+        return self.queued + self.running + self.finished
+
+    @property
+    def finished(self) -> int:
+        """Tasks to which nothing more happens by itself."""
+        return self.done + self.failed + self.skipped + self.cancelled
+
+
+def job_state(counts: Counts, *, cancelled: bool) -> JobState:
+    """The job's state: `cancelled` says whether somebody asked to cancel it."""
+    if counts.running and cancelled:
+        return JobState.CANCELLING
+    if counts.running or (counts.queued and counts.finished):
+        return JobState.RUNNING
+    if counts.queued:
+        return JobState.QUEUED
+    if counts.cancelled:
+        return JobState.CANCELLED
+    return JobState.FAILED if counts.failed and not (counts.done or counts.skipped) else JobState.DONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warn:
+    """Something that was not as asked for but did not stop the task (or the photo)."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photo:
+    """One input picture of a job. `name` is as uploaded, `output` is the safe path (no suffix)."""
+
+    name: str
+    sha256: str
+    byte_count: int
+    format: str
+    size_wh: tuple[int, int]
+    output: str = ""
+    warnings: tuple[Warn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A file that was not accepted, and why."""
+
+    name: str
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutout:
+    """The finished picture of a task, as kept on disk. Names are file names in the job's folder."""
+
+    file: str
+    preview: str
+    before: str
+    sha256: str
+    byte_count: int
+    size_wh: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One photo with one model. `seconds` maps a step's name to what it took."""
+
+    job_id: str
+    number: int
+    model: str
+    photo: Photo
+    state: TaskState
+    attempts: int = 0
+    cutout: Cutout | None = None
+    problem: Problem | None = None
+    warnings: tuple[Warn, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    provider: str = ""
+    mask_from_cache: bool = False
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One submission: photos × recipe, with how far it is."""
+
+    id: str
+    title: str
+    created_at: float
+    recipe: Recipe
+    photo_count: int
+    refused: tuple[Refusal, ...]
+    state: JobState
+    counts: Counts
+    revision: int
+    started_at: float | None
+    finished_at: float | None
+    photos_per_s: float | None
+    """Measured over the last finished tasks; None while there is nothing to measure."""
+    remaining_s: float | None
+    """Estimated from that rate; None while unknown or once finished."""
+    output_bytes: int

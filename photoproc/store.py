@@ -1,0 +1,616 @@
+"""Jobs, tasks and the queue, in one diskcache (SQLite) that survives `kill -9`.
+
+    job:<job>              what was submitted
+    progress:<job>         the states of its tasks (a letter each), counts and times
+    photos:<job>:<k>       its photos, fifty a record
+    task:<job>:<n>         what became of a task
+    running                every claimed task: its attempt token, owner and model
+    owner:<owner>          a server's heartbeat, counting up
+    queue:<model>:-<seq>   jobs with queued tasks for a model, taken in turn
+    jobs:<k>               job ids in order of creation, fifty a record
+    key:<key>              the job made for an idempotency key
+
+Every change happens in one transaction of SQLite, synced to disk. A lease is an owner's heartbeat:
+it is lost when the counter has not moved for a while on the observer's monotonic clock, so no jump
+of a wall clock ends or prolongs one.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import diskcache
+
+from photoproc.errors import Problem, ServiceError, not_found
+from photoproc.jobs import (
+    STATE_OF_CODE,
+    Counts,
+    Cutout,
+    Job,
+    Photo,
+    Refusal,
+    Task,
+    TaskState,
+    Warn,
+    job_state,
+    move,
+)
+from photoproc.recipe import Recipe
+
+_PER_RECORD = 50
+_BUSY_S = 4.0
+_RECENT = 24
+_MODE_RAW = 1
+_SETTINGS: Mapping[str, object] = {
+    "eviction_policy": "none",
+    "cull_limit": 0,
+    "statistics": 0,
+    "sqlite_journal_mode": "wal",
+    "sqlite_synchronous": 2,
+}
+
+
+class JsonDisk(diskcache.Disk):  # type: ignore[misc]
+    """String keys and JSON values, in the database and never in files; nothing is ever unpickled."""
+
+    def put(self, key: object) -> tuple[str, bool]:
+        if type(key) is not str:
+            raise TypeError("keys are strings")
+        return key, True
+
+    def get(self, key: object, raw: object) -> str:
+        if not raw or type(key) is not str:
+            raise ServiceError("store_foreign", "The store holds a record that is not ours.", "Restore it.")
+        return key
+
+    def store(self, value: object, read: bool, key: object = None) -> tuple[int, int, None, str]:
+        return 0, _MODE_RAW, None, json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> Any:
+        if mode != _MODE_RAW or filename is not None or type(value) is not str:
+            raise ServiceError("store_foreign", "The store holds a record that is not ours.", "Restore it.")
+        return json.loads(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to run a task once. Whoever publishes must show its token."""
+
+    job_id: str
+    number: int
+    model: str
+    token: str
+    attempt: int
+    photo: Photo
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended for good: `state` is done, failed or skipped."""
+
+    state: TaskState
+    cutout: Cutout | None = None
+    problem: Problem | None = None
+    warnings: tuple[Warn, ...] = ()
+    seconds: Mapping[str, float] | None = None
+    provider: str = ""
+    mask_from_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A claimed task."""
+
+    job_id: str
+    number: int
+    model: str
+    token: str
+    owner: str
+    cancelled: bool
+
+
+class Store:
+    """The records. Safe for many threads and for several processes on one machine."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._cache = diskcache.Cache(str(directory), disk=JsonDisk, timeout=0.5, **_SETTINGS)
+        for name, wanted in _SETTINGS.items():
+            if getattr(self._cache, name) != wanted:
+                raise ServiceError(
+                    "store_settings", f"The store does not keep {name}={wanted}.", "Do not share its folder."
+                )
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        self._cache.close()
+
+    # Submitting
+
+    def create_job(
+        self,
+        *,
+        job_id: str,
+        title: str,
+        recipe: Recipe,
+        photos: Sequence[Photo],
+        refused: Sequence[Refusal],
+        now: float,
+        key: str | None = None,
+    ) -> str:
+        """Record a job and queue its tasks; once this returns, the job is acknowledged.
+
+        Returns its id: that of an earlier job where `key` made one before.
+        """
+        models = recipe.task_models
+        with self._change() as cache:
+            if key is not None and (earlier := cache.get(f"key:{key}")) is not None:
+                return str(earlier)
+            for start in range(0, len(photos), _PER_RECORD):
+                chunk = [asdict(photo) for photo in photos[start : start + _PER_RECORD]]
+                cache.set(f"photos:{job_id}:{start // _PER_RECORD}", chunk)
+            progress = _Progress(states=TaskState.QUEUED.code * (len(photos) * len(models)))
+            progress = progress.finish_if_over(now)
+            for model in models if photos else ():
+                progress = self._enqueue(job_id, model, progress)
+            self._put(job_id, progress)
+            record = {
+                "title": title,
+                "created_at": now,
+                "recipe": json.loads(recipe.to_json()),
+                "photo_count": len(photos),
+                "refused": [asdict(refusal) for refusal in refused],
+                "key": key,
+                "page": self._add_to_index(job_id),
+            }
+            cache.set(f"job:{job_id}", record)
+            if key is not None:
+                cache.set(f"key:{key}", job_id)
+        return job_id
+
+    def _add_to_index(self, job_id: str) -> int:
+        last = int(self._cache.get("jobs:last", 0))
+        ids = list(self._cache.get(f"jobs:{last}", []))
+        if len(ids) >= _PER_RECORD:
+            last, ids = last + 1, []
+            self._cache.set("jobs:last", last)
+        self._cache.set(f"jobs:{last}", [*ids, job_id])
+        return last
+
+    # Reading
+
+    def job_ids(self) -> Iterator[str]:
+        """All jobs, newest first."""
+        for page in range(int(self._cache.get("jobs:last", 0)), -1, -1):
+            yield from reversed(self._cache.get(f"jobs:{page}", []))
+
+    def job(self, job_id: str) -> Job:
+        """A job with its counts; raises not_found."""
+        record = self._cache.get(f"job:{job_id}")
+        progress = self._progress(job_id)
+        if record is None or progress is None:
+            raise not_found("job")
+        counts = Counts.of(progress.states)
+        rate = progress.tasks_per_s()
+        models = max(1, len(progress.states) // max(1, record["photo_count"]))
+        unfinished = counts.queued + counts.running
+        return Job(
+            id=job_id,
+            title=record["title"],
+            created_at=record["created_at"],
+            recipe=Recipe.model_validate(record["recipe"]),
+            photo_count=record["photo_count"],
+            refused=tuple(_refusal(one) for one in record["refused"]),
+            state=job_state(counts, cancelled=progress.cancelled),
+            counts=counts,
+            revision=progress.revision,
+            started_at=progress.started_at,
+            finished_at=progress.finished_at,
+            photos_per_s=rate / models if rate else None,
+            remaining_s=unfinished / rate if rate and unfinished else None,
+            output_bytes=progress.output_bytes,
+        )
+
+    def states(self, job_id: str) -> str:
+        """The states of a job's tasks, a letter each; raises not_found."""
+        progress = self._progress(job_id)
+        if progress is None:
+            raise not_found("job")
+        return progress.states
+
+    def photos(self, job_id: str) -> Iterator[Photo]:
+        """A job's photos, in order."""
+        for start in range(0, self.job(job_id).photo_count, _PER_RECORD):
+            for record in self._cache.get(f"photos:{job_id}:{start // _PER_RECORD}", []):
+                yield _photo(record)
+
+    def tasks(self, job_id: str, numbers: Sequence[int] | None = None) -> Iterator[Task]:
+        """The tasks with these numbers (all, in order, where None); raises not_found."""
+        record, progress = self._cache.get(f"job:{job_id}"), self._progress(job_id)
+        if record is None or progress is None:
+            raise not_found("job")
+        models = Recipe.model_validate(record["recipe"]).task_models
+        chunk_number, chunk = -1, []
+        for number in range(len(progress.states)) if numbers is None else numbers:
+            if not 0 <= number < len(progress.states):
+                raise not_found("task")
+            place = number // len(models)
+            if place // _PER_RECORD != chunk_number:
+                chunk_number = place // _PER_RECORD
+                chunk = self._cache.get(f"photos:{job_id}:{chunk_number}", [])
+            if place % _PER_RECORD >= len(chunk):
+                raise not_found("job")  # deleted meanwhile
+            yield self._task(
+                job_id,
+                number,
+                models[number % len(models)],
+                _photo(chunk[place % _PER_RECORD]),
+                STATE_OF_CODE[progress.states[number]],
+            )
+
+    def _task(self, job_id: str, number: int, model: str, photo: Photo, state: TaskState) -> Task:
+        kept = self._cache.get(f"task:{job_id}:{number}", {})
+        task = Task(
+            job_id=job_id,
+            number=number,
+            model=model,
+            photo=photo,
+            state=state,
+            attempts=kept.get("attempts", 0),
+        )
+        outcome = kept.get("outcome")
+        # While a retry is under way, the last outcome is not this attempt's.
+        if outcome is None or not state.final:
+            return task
+        return replace(
+            task,
+            cutout=_cutout(outcome["cutout"]),
+            problem=None if outcome["problem"] is None else Problem(**outcome["problem"]),
+            warnings=tuple(Warn(**one) for one in outcome["warnings"]),
+            seconds=outcome["seconds"] or {},
+            provider=outcome["provider"],
+            mask_from_cache=outcome["mask_from_cache"],
+            finished_at=kept.get("finished_at"),
+        )
+
+    def queued_models(self, models: Sequence[str]) -> list[str]:
+        """Which of these models have queued tasks (or had a moment ago)."""
+        with self._change() as cache:  # diskcache peeks inside a transaction
+            return [model for model in models if cache.peek(prefix=_queue(model))[0] is not None]
+
+    # Running
+
+    def claim(self, owner: str, models: Sequence[str], *, token: str, now: float) -> Claim | None:
+        """Take the next task for one of these models, jobs in turn; None where nothing is queued."""
+        with self._change() as cache:
+            for model in models:
+                while True:
+                    entry, job_id = cache.peek(prefix=_queue(model))
+                    if entry is None:
+                        break
+                    cache.delete(entry)
+                    claim = self._claim_of(job_id, model, owner, token, now)
+                    if claim is not None:
+                        return claim
+        return None
+
+    def _claim_of(self, job_id: str, model: str, owner: str, token: str, now: float) -> Claim | None:
+        record, progress = self._cache.get(f"job:{job_id}"), self._progress(job_id)
+        if record is None or progress is None:
+            return None
+        recipe = Recipe.model_validate(record["recipe"])
+        models = recipe.task_models
+        lane = models.index(model)
+        queued = progress.states[lane :: len(models)]
+        place = queued.find(TaskState.QUEUED.code)
+        progress = replace(progress, lanes=tuple(one for one in progress.lanes if one != model))
+        if place < 0:
+            self._put(job_id, progress)
+            return None
+        if queued.find(TaskState.QUEUED.code, place + 1) >= 0:
+            progress = self._enqueue(job_id, model, progress)
+        number = place * len(models) + lane
+        kept = self._cache.get(f"task:{job_id}:{number}", {})
+        attempt = kept.get("attempts", 0) + 1
+        self._cache.set(f"task:{job_id}:{number}", kept | {"attempts": attempt})
+        self._put(job_id, progress.moved(number, TaskState.RUNNING, now))
+        running = self._cache.get("running", {})
+        running[f"{job_id}:{number}"] = {"token": token, "owner": owner, "model": model}
+        self._cache.set("running", running)
+        chunk = self._cache.get(f"photos:{job_id}:{place // _PER_RECORD}")
+        return Claim(
+            job_id=job_id,
+            number=number,
+            model=model,
+            token=token,
+            attempt=attempt,
+            photo=_photo(chunk[place % _PER_RECORD]),
+            recipe=recipe,
+        )
+
+    def publish(self, claim: Claim, outcome: Outcome, *, now: float) -> bool:
+        """Complete a task, if the claim still holds and nobody cancelled it.
+
+        Returns whether the outcome counts; if not, its files are the caller's to delete.
+        """
+        with self._change() as cache:
+            progress = self._release(claim.job_id, claim.number, claim.token)
+            if progress is None:
+                return False
+            counts = not progress.cancelled
+            state = outcome.state if counts else TaskState.CANCELLED
+            if counts:
+                kept = cache.get(f"task:{claim.job_id}:{claim.number}", {})
+                fields = asdict(outcome)
+                fields["state"] = outcome.state.value
+                kept |= {"outcome": fields, "finished_at": now}
+                cache.set(f"task:{claim.job_id}:{claim.number}", kept)
+                progress = progress.counted(outcome, now)
+            self._put(claim.job_id, progress.moved(claim.number, state, now))
+            return counts
+
+    def give_back(self, claim: Claim | Running, *, charge: bool, now: float) -> bool:
+        """Queue a claimed task again; `charge` says whether the attempt counts.
+
+        Returns whether the claim still held. A cancelled job's task becomes cancelled instead.
+        """
+        with self._change():
+            return self._requeue(claim.job_id, claim.number, claim.model, claim.token, charge, now)
+
+    def _requeue(self, job_id: str, number: int, model: str, token: str, charge: bool, now: float) -> bool:
+        progress = self._release(job_id, number, token)
+        if progress is None:
+            return False
+        if not charge:
+            kept = self._cache.get(f"task:{job_id}:{number}", {})
+            kept["attempts"] = max(0, kept.get("attempts", 1) - 1)
+            self._cache.set(f"task:{job_id}:{number}", kept)
+        state = TaskState.CANCELLED if progress.cancelled else TaskState.QUEUED
+        progress = progress.moved(number, state, now)
+        if state is TaskState.QUEUED:
+            progress = self._enqueue(job_id, model, progress)
+        self._put(job_id, progress)
+        return True
+
+    def running(self) -> list[Running]:
+        """Every claimed task."""
+        found = []
+        for place, entry in self._cache.get("running", {}).items():
+            job_id, number = place.split(":")
+            progress = self._progress(job_id)
+            found.append(
+                Running(
+                    job_id=job_id,
+                    number=int(number),
+                    model=entry["model"],
+                    token=entry["token"],
+                    owner=entry["owner"],
+                    cancelled=progress is None or progress.cancelled,
+                )
+            )
+        return found
+
+    def heartbeat(self, owner: str) -> None:
+        """Show that an owner is alive."""
+        with self._change() as cache:
+            cache.set(f"owner:{owner}", int(cache.get(f"owner:{owner}", 0)) + 1)
+
+    def heartbeats(self, owners: Sequence[str]) -> dict[str, int]:
+        """The counter of each owner; one never seen has 0."""
+        return {owner: int(self._cache.get(f"owner:{owner}", 0)) for owner in owners}
+
+    def take_back(self, owner: str, *, max_lost: int, now: float) -> int:
+        """Queue again every task of an owner that is gone; returns how many.
+
+        The attempts are not charged: it was the server that ended, not the task. A task that lost
+        its server `max_lost` times is charged after all, in case it is what ends them.
+        """
+        taken = 0
+        with self._change() as cache:
+            for place, entry in dict(cache.get("running", {})).items():
+                if entry["owner"] != owner:
+                    continue
+                job_id, number = place.split(":")
+                kept = cache.get(f"task:{place}", {})
+                lost = kept.get("lost", 0) + 1
+                cache.set(f"task:{place}", kept | {"lost": lost})
+                charge = lost > max_lost
+                taken += self._requeue(job_id, int(number), entry["model"], entry["token"], charge, now)
+            cache.delete(f"owner:{owner}")
+        return taken
+
+    def _release(self, job_id: str, number: int, token: str) -> "_Progress | None":
+        """Strike a task off the running ones; None where the token is not (any more) its own."""
+        running = self._cache.get("running", {})
+        entry = running.get(f"{job_id}:{number}")
+        if entry is None or entry["token"] != token:
+            return None
+        del running[f"{job_id}:{number}"]
+        self._cache.set("running", running)
+        return self._progress(job_id)
+
+    # Deciding
+
+    def cancel(self, job_id: str, *, now: float) -> None:
+        """Cancel what is queued; what is running stops soon and publishes nothing. Idempotent."""
+        with self._change():
+            progress = self._progress(job_id)
+            if progress is None:
+                raise not_found("job")
+            counts = Counts.of(progress.states)
+            if not counts.queued and not counts.running:
+                return
+            states = progress.states.replace(TaskState.QUEUED.code, TaskState.CANCELLED.code)
+            progress = replace(progress, states=states, cancelled=True, revision=progress.revision + 1)
+            self._put(job_id, progress.finish_if_over(now))
+
+    def retry(self, job_id: str, states: Sequence[TaskState], *, now: float) -> int:
+        """Queue again all tasks in these states (failed, cancelled); returns how many."""
+        with self._change() as cache:
+            record, progress = cache.get(f"job:{job_id}"), self._progress(job_id)
+            if record is None or progress is None:
+                raise not_found("job")
+            if progress.cancelled and Counts.of(progress.states).running:
+                raise ServiceError(
+                    "job_cancelling", "The job is still being cancelled.", "Try again in a few seconds."
+                )
+            models = Recipe.model_validate(record["recipe"]).task_models
+            numbers = [n for n, code in enumerate(progress.states) if STATE_OF_CODE[code] in states]
+            letters = list(progress.states)
+            for number in numbers:
+                letters[number] = move(letters[number], 0, TaskState.QUEUED)
+                cache.delete(f"task:{job_id}:{number}")
+            for model in {models[number % len(models)] for number in numbers}:
+                progress = self._enqueue(job_id, model, progress)
+            if numbers:
+                progress = replace(
+                    progress,
+                    states="".join(letters),
+                    cancelled=False,
+                    finished_at=None,
+                    recent=(),
+                    revision=progress.revision + 1,
+                )
+                self._put(job_id, progress)
+            return len(numbers)
+
+    def rename(self, job_id: str, title: str) -> None:
+        """Give a job another title."""
+        with self._change() as cache:
+            record = cache.get(f"job:{job_id}")
+            if record is None:
+                raise not_found("job")
+            cache.set(f"job:{job_id}", record | {"title": title})
+
+    def delete_job(self, job_id: str) -> None:
+        """Forget a job; what runs for it can no longer be published. Raises not_found."""
+        with self._change() as cache:
+            record, progress = cache.get(f"job:{job_id}"), self._progress(job_id)
+            if record is None or progress is None:
+                raise not_found("job")
+            ids = list(cache.get(f"jobs:{record['page']}", []))
+            cache.set(f"jobs:{record['page']}", [one for one in ids if one != job_id])
+            if record["key"] is not None:
+                cache.delete(f"key:{record['key']}")
+            running = cache.get("running", {})
+            mine = [place for place in running if place.startswith(f"{job_id}:")]
+            if mine:
+                cache.set("running", {place: running[place] for place in running if place not in mine})
+            cache.delete(f"job:{job_id}")
+            cache.delete(f"progress:{job_id}")
+            for start in range(0, record["photo_count"], _PER_RECORD):
+                cache.delete(f"photos:{job_id}:{start // _PER_RECORD}")
+            for number in range(len(progress.states)):
+                cache.delete(f"task:{job_id}:{number}")
+
+    # Inside
+
+    def _progress(self, job_id: str) -> "_Progress | None":
+        record = self._cache.get(f"progress:{job_id}")
+        return None if record is None else _Progress.of_record(record)
+
+    def _enqueue(self, job_id: str, model: str, progress: "_Progress") -> "_Progress":
+        """Have the job wait its turn for a model, once."""
+        if model in progress.lanes:
+            return progress
+        self._cache.push(job_id, prefix=_queue(model))
+        return replace(progress, lanes=(*progress.lanes, model))
+
+    def _put(self, job_id: str, progress: "_Progress") -> None:
+        self._cache.set(f"progress:{job_id}", progress.to_record())
+
+    @contextmanager
+    def _change(self) -> Iterator[Any]:
+        """A write transaction; waits a bounded time for other writers, then raises store_busy."""
+        with ExitStack() as stack:
+            self._enter(lambda: stack.enter_context(self._cache.transact()))
+            yield self._cache
+
+    def _enter(self, begin: Callable[[], object]) -> None:
+        until = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                begin()
+                return
+            except diskcache.Timeout as error:
+                if time.monotonic() >= until:
+                    raise ServiceError(
+                        "store_busy",
+                        "The store is locked by another program.",
+                        "Try again in a moment; close programs that have its database open.",
+                    ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Progress:
+    """The part of a job that changes.
+
+    `recent` is when the last tasks finished (wall time), `lanes` the models in whose queue it waits.
+    """
+
+    states: str
+    lanes: tuple[str, ...] = ()
+    revision: int = 0
+    cancelled: bool = False
+    started_at: float | None = None
+    finished_at: float | None = None
+    recent: tuple[float, ...] = ()
+    output_bytes: int = 0
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> "_Progress":
+        return cls(**{**record, "recent": tuple(record["recent"]), "lanes": tuple(record["lanes"])})
+
+    def to_record(self) -> dict[str, object]:
+        return asdict(self)
+
+    def moved(self, number: int, to: TaskState, now: float) -> "_Progress":
+        progress = replace(
+            self,
+            states=move(self.states, number, to),
+            revision=self.revision + 1,
+            started_at=self.started_at or now,
+        )
+        return progress.finish_if_over(now)
+
+    def counted(self, outcome: Outcome, now: float) -> "_Progress":
+        made = outcome.cutout.byte_count if outcome.cutout is not None else 0
+        return replace(self, recent=(*self.recent, now)[-_RECENT:], output_bytes=self.output_bytes + made)
+
+    def finish_if_over(self, now: float) -> "_Progress":
+        counts = Counts.of(self.states)
+        return replace(self, finished_at=now if counts.finished == counts.total else None)
+
+    def tasks_per_s(self) -> float | None:
+        """Tasks finished a second over the last ones, once there are enough to say."""
+        if len(self.recent) < 3 or self.recent[-1] <= self.recent[0]:
+            return None
+        return (len(self.recent) - 1) / (self.recent[-1] - self.recent[0])
+
+
+def _queue(model: str) -> str:
+    # diskcache looks for keys between "<prefix>-000…" and "<prefix>-999…": the colon keeps a model
+    # called "x-5" out of the range of one called "x".
+    return f"queue:{model}:"
+
+
+def _photo(record: Mapping[str, Any]) -> Photo:
+    warnings = tuple(Warn(**one) for one in record["warnings"])
+    width, height = record["size_wh"]
+    return Photo(**{**record, "warnings": warnings, "size_wh": (width, height)})
+
+
+def _cutout(record: Mapping[str, Any] | None) -> Cutout | None:
+    if record is None:
+        return None
+    width, height = record["size_wh"]
+    return Cutout(**{**record, "size_wh": (width, height)})
+
+
+def _refusal(record: Mapping[str, Any]) -> Refusal:
+    return Refusal(name=record["name"], problem=Problem(**record["problem"]))

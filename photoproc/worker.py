@@ -1,0 +1,326 @@
+"""The background thread: claim -> engine -> publish. `run_once` does the work."""
+
+import threading
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import structlog
+
+from photoproc import child
+from photoproc.blobs import Blobs
+from photoproc.child import Order, Report
+from photoproc.clock import Clock
+from photoproc.engine import Engine
+from photoproc.errors import PhotoprocError, Problem, ServiceError, TaskError
+from photoproc.jobs import TaskState
+from photoproc.models.catalogue import CATALOGUE
+from photoproc.models.weights import Weights
+from photoproc.recipe import NO_MODEL
+from photoproc.settings import Settings
+from photoproc.store import Claim, Outcome, Store
+
+log = structlog.get_logger()
+
+_TICK_S = 0.25
+_LOOK_AT_DISK_S = 3.0
+_ASK_AGAIN_S = 300.0
+_MAX_LOST = 10
+_NOT_THE_TASKS_FAULT = ("engine_restarted", "engine_stopped", "cancelled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flight:
+    claim: Claim
+    future: "Future[Report]"
+    mask_from_cache: bool
+
+
+class Worker:
+    """Moves tasks from the queue through the engine and into the job folders."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        blobs: Blobs,
+        engine: Engine,
+        weights: Weights,
+        clock: Clock,
+        settings: Settings,
+        supervised: Iterable[Engine] = (),
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._engine = engine
+        self._weights = weights
+        self._clock = clock
+        self._settings = settings
+        self._supervised = (engine, *supervised)
+        self._owner = uuid.uuid4().hex
+        self._flights: list[_Flight] = []
+        self._others: dict[str, tuple[int, float]] = {}
+        self._due: dict[str, float] = {}
+        self._turn = 0
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.problem: Problem | None = None
+        """Why the last round could not do its work, for the System page; None when all is well."""
+
+    def start(self) -> None:
+        """Run in a background thread until `stop`."""
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop claiming, queue again (uncharged) what is running, and end the thread."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=8)
+
+    def wake(self) -> None:
+        """Look at the queue now: something was submitted, cancelled or became ready."""
+        self._wake.set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks in the hands of the engine."""
+        return len(self._flights)
+
+    def _run(self) -> None:
+        log.info("worker_started", owner=self._owner, children=self._engine.capacity)
+        while not self._stopping.is_set():
+            try:
+                self.run_once()
+                self.problem = None
+            except PhotoprocError as error:
+                self.problem = error.problem
+                log.warning("worker_held_up", code=error.problem.code, why=error.problem.message)
+                self._stopping.wait(1.0)
+            except Exception:
+                self.problem = Problem(
+                    code="worker_error",
+                    message="The worker met an error it does not know; it goes on.",
+                    advice="The log has the details.",
+                )
+                jobs = sorted({flight.claim.job_id for flight in self._flights})
+                log.exception("worker_error", jobs=jobs)
+                self._stopping.wait(1.0)
+            self._wake.wait(_TICK_S)
+            self._wake.clear()
+        self._drain()
+        log.info("worker_stopped", owner=self._owner)
+
+    def run_once(self) -> None:
+        """One round: heartbeat, collect, stop what lost its claim, take back, claim what fits."""
+        if self._is_due("heartbeat", self._settings.lease_s / 4):
+            if self._flights:
+                self._store.heartbeat(self._owner)
+            self._take_back()
+        for engine in self._supervised:
+            engine.supervise()
+        self._collect()
+        self._reconcile()
+        if self._is_due("weights", _LOOK_AT_DISK_S):
+            self._weights.refresh()
+            self._ask_for_weights()
+        self._claim()
+
+    # Finished
+
+    def _collect(self) -> None:
+        for flight in [flight for flight in self._flights if flight.future.done()]:
+            # It leaves the list only once the store knows: an error before that is met again.
+            self._finish(flight)
+            self._flights.remove(flight)
+            self._blobs.empty_outbox(flight.claim.token)
+
+    def _finish(self, flight: _Flight) -> None:
+        claim = flight.claim
+        try:
+            report = self._engine.result(flight.future)
+        except TaskError as error:
+            self._failed_attempt(claim, error.problem)
+            return
+        except Exception as error:
+            log.exception("step_failed", job=claim.job_id, task=claim.number)
+            self._failed_attempt(claim, _unknown(error))
+            return
+        if report.problem is not None:
+            state = TaskState.SKIPPED if report.problem.code == "no_face" else TaskState.FAILED
+            self._publish(claim, Outcome(state=state, problem=report.problem))
+            return
+        self._keep(flight, report)
+
+    def _keep(self, flight: _Flight, report: Report) -> None:
+        claim = flight.claim
+        if report.mask is not None:
+            weights_id = CATALOGUE[claim.model].weights_id
+            self._blobs.keep_mask(claim.photo.sha256, claim.model, weights_id, report.mask.path)
+        try:
+            cutout = self._blobs.adopt(claim.job_id, claim.number, claim.token, report)
+        except ServiceError as error:
+            if error.problem.code == "not_found":  # the job was deleted meanwhile
+                self._store.give_back(claim, charge=False, now=self._clock.now())
+                return
+            raise
+        outcome = Outcome(
+            state=TaskState.DONE,
+            cutout=cutout,
+            warnings=(*claim.photo.warnings, *report.warnings),
+            seconds=report.seconds,
+            provider=report.provider,
+            mask_from_cache=flight.mask_from_cache,
+        )
+        if not self._publish(claim, outcome):
+            self._blobs.drop_output(claim.job_id, cutout)
+
+    def _publish(self, claim: Claim, outcome: Outcome) -> bool:
+        published = self._store.publish(claim, outcome, now=self._clock.now())
+        log.info(
+            "task_finished",
+            job=claim.job_id,
+            task=claim.number,
+            model=claim.model,
+            state=outcome.state.value,
+            code=outcome.problem.code if outcome.problem else None,
+            published=published,
+        )
+        return published
+
+    def _failed_attempt(self, claim: Claim, problem: Problem) -> None:
+        """An attempt that ended without an answer: again, until it has had its share."""
+        if problem.code in _NOT_THE_TASKS_FAULT:
+            self._store.give_back(claim, charge=False, now=self._clock.now())
+        elif claim.attempt < self._settings.max_attempts:
+            log.warning("attempt_failed", job=claim.job_id, task=claim.number, code=problem.code)
+            self._store.give_back(claim, charge=True, now=self._clock.now())
+        else:
+            self._publish(claim, Outcome(state=TaskState.FAILED, problem=_poison(problem, claim.attempt)))
+
+    # Running
+
+    def _reconcile(self) -> None:
+        """Kill what was cancelled or deleted; queue again what is claimed here but not under way."""
+        running = self._store.running()
+        wanted = {task.token for task in running if not task.cancelled}
+        for flight in self._flights:
+            if flight.claim.token not in wanted and not flight.future.done():
+                self._engine.cancel(flight.future)
+        flying = {flight.claim.token for flight in self._flights}
+        for task in running:
+            if task.owner == self._owner and task.token not in flying:
+                self._store.give_back(task, charge=False, now=self._clock.now())
+
+    def _take_back(self) -> None:
+        """Queue again what belongs to servers whose heartbeat stands still."""
+        owners = {task.owner for task in self._store.running()} - {self._owner}
+        beats = self._store.heartbeats(sorted(owners))
+        now = self._clock.monotonic()
+        self._others = {
+            owner: seen if (seen := self._others.get(owner)) is not None and seen[0] == beat else (beat, now)
+            for owner, beat in beats.items()
+        }
+        for owner, (_, since) in list(self._others.items()):
+            if now - since >= self._settings.lease_s:
+                taken = self._store.take_back(owner, max_lost=_MAX_LOST, now=self._clock.now())
+                log.warning("tasks_taken_back", owner=owner, tasks=taken)
+                del self._others[owner]
+
+    # Claiming
+
+    def _claim(self) -> None:
+        ready = self._weights.ready()
+        models = [NO_MODEL, *ready]
+        while len(self._flights) < self._engine.capacity and not self._stopping.is_set():
+            self._blobs.check_space()
+            self._turn += 1
+            start = self._turn % len(models)
+            claim = self._store.claim(
+                self._owner,
+                [*models[start:], *models[:start]],
+                token=uuid.uuid4().hex,
+                now=self._clock.now(),
+            )
+            if claim is None:
+                return
+            if claim.attempt > self._settings.max_attempts:
+                problem = Problem(code="server_lost", message="The server ended while it was worked on.")
+                poison = _poison(problem, claim.attempt - 1)
+                self._publish(claim, Outcome(state=TaskState.FAILED, problem=poison))
+                continue
+            self._launch(claim)
+
+    def _launch(self, claim: Claim) -> None:
+        spec = CATALOGUE.get(claim.model)
+        weights = self._weights.ready().get(claim.model)
+        if spec is not None and weights is None:  # lost between claiming and now
+            self._store.give_back(claim, charge=False, now=self._clock.now())
+            return
+        mask = None if spec is None else self._blobs.mask(claim.photo.sha256, spec.name, spec.weights_id)
+        order = Order(
+            photo=self._blobs.photo(claim.job_id, claim.photo.sha256),
+            recipe_json=claim.recipe.to_json(),
+            model=None if spec is None else spec.name,
+            weights=weights,
+            mask=mask,
+            outbox=self._blobs.outbox(claim.token),
+            max_pixels=self._settings.max_pixels,
+        )
+        try:
+            future = self._engine.submit(child.run, order)
+        except TaskError:
+            self._store.give_back(claim, charge=False, now=self._clock.now())
+            return
+        future.add_done_callback(lambda _: self._wake.set())
+        self._flights.append(_Flight(claim=claim, future=future, mask_from_cache=mask is not None))
+
+    def _ask_for_weights(self) -> None:
+        """Fetch what queued tasks wait for; a model that could not be had is asked for again later."""
+        missing = [name for name in CATALOGUE if name not in self._weights.ready()]
+        for name in self._store.queued_models(missing):
+            if self._is_due(f"weights:{name}", _ASK_AGAIN_S):
+                self._weights.request(name)
+
+    def _drain(self) -> None:
+        try:
+            self._collect()
+            for flight in self._flights:
+                self._engine.cancel(flight.future)
+                self._store.give_back(flight.claim, charge=False, now=self._clock.now())
+                self._blobs.empty_outbox(flight.claim.token)
+        except PhotoprocError as error:
+            # The heartbeat ends with us, so the next server takes the tasks back.
+            log.warning("drain_failed", code=error.problem.code)
+        self._flights.clear()
+
+    def _is_due(self, what: str, every_s: float) -> bool:
+        now = self._clock.monotonic()
+        if now < self._due.get(what, now):
+            return False
+        self._due[what] = now + every_s
+        return True
+
+
+def _poison(problem: Problem, attempts: int) -> Problem:
+    return Problem(
+        code="poison",
+        message=f"It failed {attempts} times and is given up. The last time: {problem.message}",
+        advice=problem.advice or "Try it alone, or with another model.",
+    )
+
+
+def _unknown(error: BaseException) -> Problem:
+    return Problem(
+        code="task_error",
+        message=f"The step ended with {type(error).__name__}.",
+        advice="Retry it; if it fails again, the log has the details.",
+    )
