@@ -1,0 +1,54 @@
+"""Fixtures: settings over a fresh folder, the real weights, and no sleeping."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from photoproc.models.weights import Phase, Weights
+from photoproc.settings import Settings
+
+STRICT = os.environ.get("PHOTOPROC_TEST_STRICT") == "1"
+"""Set in CI: what would be skipped for want of something fails instead."""
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip, saying why; where CI is strict, fail."""
+    if STRICT:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def model_dir() -> Path:
+    """A folder with the real, verified weights of u2net and u2netp; fetched the first time."""
+    changed = threading.Event()
+    own = os.environ.get("PHOTOPROC_MODEL_DIR")
+    weights = Weights(Path(own) if own else None, on_change=changed.set)
+    weights.start()
+    try:
+        for name in ("u2netp", "u2net"):
+            weights.request(name)
+            while weights.state(name).phase in (Phase.CHECKING, Phase.DOWNLOADING):
+                changed.wait(0.2)
+                changed.clear()
+            state = weights.state(name)
+            if state.path is None:
+                skip_or_fail(f"no weights of {name}: {state.problem}")
+        return weights.folders()[0]
+    finally:
+        weights.stop()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings over a fresh data folder, with limits small enough to be met."""
+    return Settings(
+        data_dir=tmp_path / "data",
+        model_dir=tmp_path / "models",
+        offline=True,
+        fetch_default_model=False,
+        max_concurrent=2,
+        min_free_disk_mb=1,
+    )
