@@ -1,5 +1,33 @@
-"""stub"""
+"""The frame of every page: navigation, and the state of the tool at the foot of the sidebar."""
+
+from pathlib import Path
 
 import streamlit as st
 
-st.write("hello")
+from photoproc import ui
+from photoproc.bootstrap import service
+from photoproc.errors import PhotoprocError
+from photoproc.ui.status import sidebar_status
+from photoproc.ui.text import said
+
+# A file of our own: a Material icon would be fetched from a font server by every browser.
+LOGO = str(Path(ui.__file__).with_name("logo.svg"))
+
+st.set_page_config(page_title="Photoproc", page_icon=LOGO, layout="wide")
+st.logo(LOGO, size="large")
+st.html("<style>.stMainBlockContainer { padding-top: 3.5rem; }</style>")
+
+page = st.navigation(
+    [
+        st.Page("process.py", title="Process", icon=":material/content_cut:", default=True),
+        st.Page("jobs.py", title="Jobs", icon=":material/photo_library:", url_path="jobs"),
+        st.Page("system.py", title="System", icon=":material/tune:", url_path="system"),
+    ]
+)
+
+try:
+    with st.sidebar:
+        sidebar_status(service())
+    page.run()
+except PhotoprocError as error:
+    st.error(said(error.problem), icon=":material/error:")

@@ -6,14 +6,27 @@ from pathlib import PurePosixPath
 
 from pathvalidate import sanitize_filename
 
-_MAX_PART = 120
-_INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Cn")
+_MAX_PART_BYTES = 120
+_MAX_FOLDERS = 8
+_MAX_SHOWN = 300
+_INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+_DEVICES = {
+    *("CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$"),
+    *(f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"),
+}
+"""Names that Windows keeps for devices, whatever follows their first dot."""
+_OUR_SUFFIXES = (".png", ".csv", ".json")
 
 
 def display_name(name: str) -> str:
-    """A name fit to be shown: no control or direction-changing characters, at most 300 of them."""
+    """A name fit to be shown: no control or direction-changing characters, at most 300 of them.
+
+    A longer one is shortened in the middle, so that what a path ends with stays.
+    """
     shown = "".join("�" if unicodedata.category(char) in _INVISIBLE else char for char in name)
-    return shown[:300] or "(no name)"
+    if len(shown) > _MAX_SHOWN:
+        shown = f"{shown[: _MAX_SHOWN // 3]}…{shown[1 - _MAX_SHOWN * 2 // 3 :]}"
+    return shown or "(no name)"
 
 
 def safe_path(name: str) -> str:
@@ -25,7 +38,8 @@ def safe_path(name: str) -> str:
     if not parts:
         return "photo"
     stem = PurePosixPath(parts[-1]).stem or parts[-1]
-    return "/".join([*(_safe_part(part, "folder") for part in parts[:-1][-8:]), _safe_part(stem, "photo")])
+    folders = [_safe_folder(part) for part in parts[:-1][-_MAX_FOLDERS:]]
+    return "/".join([*folders, _safe_part(stem, "photo")])
 
 
 def output_paths(names: Iterable[str]) -> list[tuple[str, bool]]:
@@ -35,27 +49,40 @@ def output_paths(names: Iterable[str]) -> list[tuple[str, bool]]:
     say so; the later ones are numbered.
     """
     taken: set[str] = set()
+    numbers: dict[str, int] = {}
     found = []
     for name in names:
-        wanted = safe_path(name)
-        path, number = wanted, 1
+        path = wanted = safe_path(name)
+        number = numbers.get(wanted, 1)
         while _folded(path) in taken:
             number += 1
             path = f"{wanted} ({number})"
+        numbers[wanted] = number
         taken.add(_folded(path))
         own = str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else name
-        found.append((path, path != own))
+        found.append((path, path != unicodedata.normalize("NFC", own)))
     return found
+
+
+def _safe_folder(part: str) -> str:
+    """A folder's name that no cutout or manifest beside it can have."""
+    text = _safe_part(part, "folder")
+    stem, dot, suffix = text.rpartition(".")
+    return f"{stem}_{suffix}" if (dot + suffix).casefold() in _OUR_SUFFIXES else text
 
 
 def _safe_part(part: str, otherwise: str) -> str:
     text = unicodedata.normalize("NFC", part)
     text = "".join("_" if unicodedata.category(char) in _INVISIBLE else char for char in text)
     text = sanitize_filename(text, replacement_text="_", platform="universal").strip(" .")
-    while len(text.encode()) > _MAX_PART:
+    device = text.partition(".")[0].rstrip()
+    if device.upper() in _DEVICES:
+        text = f"{device}_{text[len(device) :]}"
+    while len(text.encode()) > _MAX_PART_BYTES:
         text = text[:-1].rstrip(" .")
     return text or otherwise
 
 
 def _folded(path: str) -> str:
-    return unicodedata.normalize("NFKC", path).casefold()
+    once = unicodedata.normalize("NFKD", unicodedata.normalize("NFD", path).casefold())
+    return unicodedata.normalize("NFKD", once.casefold())

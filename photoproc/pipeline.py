@@ -141,7 +141,7 @@ def _previews(rgb: U8, alpha: U8 | None, recipe: Recipe, icc: bytes | None) -> t
     """Previews of the cutout and of the photo, composed small rather than shrunk from the large one."""
     size_wh = encode.preview_size((rgb.shape[1], rgb.shape[0]))
     small = compose.shrink_picture(rgb, size_wh)
-    small_alpha = None if alpha is None else compose.scale_mask(alpha, size_wh)
+    small_alpha = None if alpha is None else compose.shrink_picture(alpha, size_wh)
     after = compose.compose(small, small_alpha, recipe.background)
     return encode.to_preview(after, icc), encode.to_preview(small, icc)
 

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from photoproc.errors import RecipeError
 
@@ -81,20 +81,17 @@ Framing = Annotated[WholePicture | FaceCrop, Field(discriminator="kind")]
 class Recipe(_Part):
     """Models, background and framing of a job."""
 
-    models: tuple[str, ...] = ()
     background: Background = Transparent()
+    models: tuple[str, ...] = Field(default=(), validate_default=True)
+    """After the background, which says whether one is needed."""
     framing: Framing = WholePicture()
 
     @field_validator("models")
     @classmethod
-    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(value))
-
-    @model_validator(mode="after")
-    def _model_where_needed(self) -> "Recipe":
-        if not self.models and not isinstance(self.background, Keep):
+    def _distinct_and_there(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not value and not isinstance(info.data.get("background"), Keep):
             raise ValueError("choose at least one model")
-        return self
+        return tuple(dict.fromkeys(value))
 
     @property
     def task_models(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@
     queue:<model>:-<seq>   jobs with queued tasks for a model, taken in turn
     jobs:<k>               job ids in order of creation, fifty a record
     key:<key>              the job made for an idempotency key
+    speed:<model>          seconds a task of that model takes here
 
 Every change happens in one transaction of SQLite, synced to disk. A lease is an owner's heartbeat:
 it is lost when the counter has not moved for a while on the observer's monotonic clock, so no jump
@@ -351,8 +352,22 @@ class Store:
                 kept |= {"outcome": fields, "finished_at": now}
                 cache.set(f"task:{claim.job_id}:{claim.number}", kept)
                 progress = progress.counted(outcome, now)
+                self._learn_speed(claim.model, outcome)
             self._put(claim.job_id, progress.moved(claim.number, state, now))
             return counts
+
+    def speeds(self, models: Sequence[str]) -> dict[str, float]:
+        """Seconds a task of each model takes here, smoothed over the last ones; only those known."""
+        found = {model: self._cache.get(f"speed:{model}") for model in models}
+        return {model: float(seconds) for model, seconds in found.items() if seconds is not None}
+
+    def _learn_speed(self, model: str, outcome: Outcome) -> None:
+        seconds = outcome.seconds or {}
+        if "inference" not in seconds:
+            return
+        took = sum(seconds.values()) - seconds.get("load", 0.0)
+        known = self._cache.get(f"speed:{model}")
+        self._cache.set(f"speed:{model}", took if known is None else 0.8 * known + 0.2 * took)
 
     def give_back(self, claim: Claim | Running, *, charge: bool, now: float) -> bool:
         """Queue a claimed task again; `charge` says whether the attempt counts.

@@ -2,10 +2,14 @@
 
 import os
 import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from photoproc import bootstrap
+from photoproc.bootstrap import Runtime
 from photoproc.models.weights import Phase, Weights
 from photoproc.settings import Settings
 
@@ -52,3 +56,32 @@ def settings(tmp_path: Path) -> Settings:
         max_concurrent=2,
         min_free_disk_mb=1,
     )
+
+
+@pytest.fixture(scope="session")
+def running(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    """A whole server without its web part: real children, real weights, a fresh data folder."""
+    made = Runtime(
+        Settings(
+            data_dir=tmp_path_factory.mktemp("running"),
+            model_dir=model_dir,
+            default_model="u2netp",
+            offline=True,
+            max_concurrent=2,
+            min_free_disk_mb=1,
+        )
+    )
+    made.start()
+    bootstrap.install(made)
+    yield made
+    bootstrap.install(None)
+    made.stop()
+
+
+def until(condition: Callable[[], bool], *, within_s: float = 90.0) -> None:
+    """Wait for a condition, looking often; fails with the deadline."""
+    pause = threading.Event()
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s:g} s"
+        pause.wait(0.05)

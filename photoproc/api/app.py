@@ -19,8 +19,6 @@ _STATUS = {
     "store_busy": 503,
 }
 _FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
-# What is compressed already is not to be compressed again on its way out.
-_AS_IS = {"Content-Encoding": "identity"}
 
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 Token = Annotated[str, Query(max_length=400, description="A signed link of this job.")]
@@ -46,7 +44,7 @@ def create_api(service: Callable[[], PhotoService]) -> FastAPI:
             "Content-Length": str(packed.byte_count),
             "Content-Disposition": attachment(packed.file_name),
         }
-        return StreamingResponse(packed.chunks, media_type="application/zip", headers=headers | _AS_IS)
+        return StreamingResponse(packed.chunks, media_type="application/zip", headers=headers)
 
     @api.get("/v1/jobs/{job_id}/tasks/{number}/{picture}")
     def picture(
@@ -59,7 +57,7 @@ def create_api(service: Callable[[], PhotoService]) -> FastAPI:
     ) -> Response:
         """A task's cutout, or a small picture of it or of the same part of the photo."""
         photos.check_link(job_id, token)
-        headers = _FOR_EVER | _AS_IS
+        headers = _FOR_EVER
         if download:
             headers |= {"Content-Disposition": attachment(photos.cutout_name(job_id, number))}
         return FileResponse(
@@ -77,9 +75,7 @@ def create_api(service: Callable[[], PhotoService]) -> FastAPI:
     ) -> Response:
         """A small picture of an uploaded photo that is not part of a job yet."""
         photos.check_link(batch, token)
-        return FileResponse(
-            photos.thumbnail(batch, sha256), media_type="image/webp", headers=_FOR_EVER | _AS_IS
-        )
+        return FileResponse(photos.thumbnail(batch, sha256), media_type="image/webp", headers=_FOR_EVER)
 
     return api
 

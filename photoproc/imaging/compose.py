@@ -18,24 +18,22 @@ def shrink_for_model(rgb: U8, size_wh: tuple[int, int]) -> Image.Image:
     return Image.fromarray(rgb).resize(size_wh, Image.Resampling.LANCZOS)
 
 
-def shrink_picture(rgb: U8, size_wh: tuple[int, int]) -> U8:
-    """A small copy for looking at, by area."""
-    if rgb.shape[:2] == (size_wh[1], size_wh[0]):
-        return rgb
-    return cv2.resize(rgb, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+def shrink_picture(picture: U8, size_wh: tuple[int, int]) -> U8:
+    """A small copy (gray or RGB) for looking at, by area."""
+    if picture.shape[:2] == (size_wh[1], size_wh[0]):
+        return picture
+    return cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def scale_mask(mask: U8, size_wh: tuple[int, int]) -> U8:
-    """A mask (height × width, uint8) at another size, by Lanczos over 8×8 pixels.
+    """A mask (height × width, uint8) at another size, by Pillow's Lanczos as rembg does it.
 
-    OpenCV's Lanczos does not widen its kernel when it shrinks, so for that area is used.
+    OpenCV's Lanczos saves 20 ms on 12 megapixels, but faint masks (`rocket.jpg`) come out with 0.6 %
+    less soft IoU, and photos smaller than the mask with 2 %.
     """
-    width, height = size_wh
-    if mask.shape == (height, width):
+    if mask.shape == (size_wh[1], size_wh[0]):
         return mask
-    shrinks = height < mask.shape[0] and width < mask.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
-    return cv2.resize(mask, (width, height), interpolation=how).astype(np.uint8, copy=False)
+    return np.asarray(Image.fromarray(mask).resize(size_wh, Image.Resampling.LANCZOS))
 
 
 def compose(rgb: U8, alpha: U8 | None, background: Background) -> U8:

@@ -4,8 +4,10 @@ Only the parsers of the formats we accept are ever entered; the size is judged f
 before a pixel is decoded.
 """
 
+import codecs
 import io
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from photoproc.errors import PhotoError
 from photoproc.jobs import Warn
@@ -34,6 +36,7 @@ _SUFFIXES = {
     "HEIF": {".heic", ".heif", ".hif"},
     "AVIF": {".avif", ".avifs"},
 }
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
 _EXPORT = "Export it as JPEG or PNG and add it again."
 
 
@@ -67,22 +70,18 @@ def inspect(path: Path, name: str, *, max_pixels: int) -> PhotoInfo:
     """
     with _reading(path.read_bytes(), max_pixels) as image:
         kind = "JPEG" if image.format == "MPO" else str(image.format)
-        width, height = image.size
-        # An orientation of 5 to 8 turns the picture by a quarter.
-        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
-            width, height = height, width
-        warnings = []
+        warned = []
         suffix = Path(name).suffix.lower()
         if suffix not in _SUFFIXES[kind]:
-            warnings.append(
+            warned.append(
                 Warn(code="name_mismatch", message=f"The name says {suffix or 'nothing'}, it is {kind}.")
             )
         if getattr(image, "is_animated", False) and kind in ("GIF", "WEBP", "PNG", "TIFF", "AVIF"):
             what = "pages" if kind == "TIFF" else "frames"
-            warnings.append(
+            warned.append(
                 Warn(code="first_frame_only", message=f"It has several {what}; only the first is used.")
             )
-        return PhotoInfo(format=kind, size_wh=(width, height), warnings=tuple(warnings))
+        return PhotoInfo(format=kind, size_wh=_upright_size(image), warnings=tuple(warned))
 
 
 def decode(data: bytes, *, max_pixels: int) -> Pixels:
@@ -91,33 +90,30 @@ def decode(data: bytes, *, max_pixels: int) -> Pixels:
     Raises PhotoError: not_a_picture, photo_too_large, photo_truncated or photo_broken.
     """
     with _reading(data, max_pixels) as image:
-        icc = image.info.get("icc_profile") or None
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        rgb, alpha, icc = _to_rgb(upright, icc)
+        rgb, alpha, icc = _upright_rgb(image)
     return Pixels(rgb=np.asarray(rgb), alpha=None if alpha is None else np.asarray(alpha), icc=icc)
 
 
 def thumbnail(data: bytes, *, longest: int, max_pixels: int) -> NDArray[np.uint8]:
     """A small upright RGB or RGBA picture for a list; JPEGs are decoded small to begin with."""
     with _reading(data, max_pixels) as image:
-        image.draft("RGB", (longest, longest))
-        image.thumbnail((longest * 2, longest * 2), Image.Resampling.BOX)
-        upright = ImageOps.exif_transpose(image)
-        rgb, alpha, _ = _to_rgb(upright, None)
-        if alpha is not None:
-            rgb.putalpha(alpha)
-        rgb.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-        return np.asarray(rgb)
+        image.draft("RGB", (longest * 2, longest * 2))
+        rgb, alpha, _ = _upright_rgb(image)
+    if alpha is not None:
+        rgb.putalpha(alpha)
+    rgb.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return np.asarray(rgb)
 
 
 @contextmanager
 def _reading(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     """Open a picture with our parsers only, and say in our words what Pillow raises."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image.size, max_pixels)
-            yield image
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # damaged metadata, which we can do without
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check_size(image.size, max_pixels)
+                yield image
     except UnidentifiedImageError as error:
         raise not_a_picture(data) from error
     except Image.DecompressionBombError as error:
@@ -158,7 +154,7 @@ def _check_size(size_wh: tuple[int, int], max_pixels: int) -> None:
 
 def not_a_picture(head: bytes) -> PhotoError:
     """The error for bytes that are no picture we read, saying what they look like instead."""
-    start = head[:512].lstrip().lower()
+    start = head[:512].removeprefix(codecs.BOM_UTF8).lstrip().lower()
     looks = next(
         (
             kind
@@ -178,21 +174,48 @@ def not_a_picture(head: bytes) -> PhotoError:
         ),
         None,
     )
-    if looks is None and start and all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
+    if looks is None and start[4:8] == b"ftyp":
+        looks = "a damaged HEIC or AVIF" if start[8:12] in _HEIF_BRANDS else "a video"
+    if looks is None and _is_text(start):
         looks = "text"
     what = f": it is {looks}" if looks else ""
     return PhotoError("not_a_picture", f"This file is not a picture we can read{what}.", _EXPORT)
 
 
+def _is_text(start: bytes) -> bool:
+    try:  # its last character may be cut off
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(char >= " " or char in "\r\n\t\f" for char in text)
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """The size after the EXIF orientation, from the header alone."""
+    width, height = image.size
+    if image.format == "TIFF":  # Pillow turned it already
+        return width, height
+    # A PNG's own getexif decodes the whole picture to look for metadata behind it.
+    turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
+
+
+def _upright_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None, bytes | None]:
+    """A picture's colours, upright, its transparency beside them, and the profile they are in."""
+    icc = image.info.get("icc_profile") or None
+    image.load()
+    return _to_rgb(ImageOps.exif_transpose(image), icc)
+
+
 def _to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, Image.Image | None, bytes | None]:
     """Any Pillow mode to RGB, with the transparency beside it and the profile if it still applies."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return *_gray_from_wide(image), None
     if image.mode == "P" or "transparency" in image.info:
         image = image.convert("RGBA")
     alpha = image.getchannel("A") if image.mode in ("RGBA", "LA", "PA") else None
     if alpha is not None and alpha.getextrema() == (255, 255):
         alpha = None
-    if image.mode.startswith("I") or image.mode == "F":
-        return _gray_from_wide(image).convert("RGB"), alpha, None
     if image.mode == "CMYK":
         return _cmyk_to_srgb(image, icc), alpha, None
     if image.mode not in ("RGB", "RGBA"):
@@ -200,13 +223,19 @@ def _to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, Image.I
     return image.convert("RGB"), alpha, icc if icc and icc[16:20] == b"RGB " else None
 
 
-def _gray_from_wide(image: Image.Image) -> Image.Image:
-    """16-bit (and float) gray to 8 bits by scale; Pillow's own conversion clips at 255."""
+def _gray_from_wide(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """16-bit (and float) gray to 8 bits by scale; Pillow's own conversion clips at 255.
+
+    Where the file does not say what white is, the smallest usual white that holds every value is it.
+    """
     values = np.asarray(image).astype(np.float32)
-    top = 65535.0 if values.max(initial=0) > 255 else 255.0
-    if image.mode == "F" and values.max(initial=0) <= 1.0:
-        top = 1.0
-    return Image.fromarray(np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8))
+    top = 65535.0
+    if not image.mode.startswith("I;16") and values.max(initial=0) <= 255:
+        top = 1.0 if image.mode == "F" and values.max(initial=0) <= 1.0 else 255.0
+    gray = Image.fromarray(np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8))
+    nothing = image.info.get("transparency")
+    alpha = None if nothing is None else Image.fromarray(np.where(values == nothing, 0, 255).astype(np.uint8))
+    return gray.convert("RGB"), alpha
 
 
 def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:

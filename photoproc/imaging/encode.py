@@ -24,8 +24,18 @@ def to_png(picture: U8, icc: bytes | None = None) -> bytes:
     if icc:
         image = image.copy()
         image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
-    data: bytes = image.pngsave_buffer(compression=_LEVEL, filter=_FILTER, keep="icc")
-    return data
+    return _without_density(image.pngsave_buffer(compression=_LEVEL, filter=_FILTER, keep="icc"))
+
+
+def _without_density(png: bytes) -> bytes:
+    """libvips claims 25 dpi where it knows no density, which prints a photo metres wide."""
+    at = 8
+    while (kind := png[at + 4 : at + 8]) != b"IDAT":
+        end = at + 12 + int.from_bytes(png[at : at + 4])
+        if kind == b"pHYs":
+            return png[:at] + png[end:]
+        at = end
+    return png
 
 
 def from_mask_png(data: bytes) -> U8:

@@ -1,0 +1,88 @@
+"""System: the models with their weights, the children, the queue, the disk, the versions."""
+
+import streamlit as st
+
+from photoproc.bootstrap import service
+from photoproc.models.weights import Phase
+from photoproc.service import ModelState, PhotoService
+from photoproc.ui.status import weights_words
+from photoproc.ui.text import byte_size, duration, escaped, plural, said
+
+
+def show_models(photos: PhotoService) -> None:
+    """Every model with its state; live while something downloads."""
+    speeds = photos.speeds()
+    widths = [3, 4, 2, 3, 3]
+    for model in photos.models():
+        name, good_at, licence, size, state = st.columns(widths, vertical_alignment="center")
+        spec = model.spec
+        name.markdown(f"**{spec.name}**  \n:gray[{spec.nickname}]")
+        good_at.markdown(spec.good_at)
+        licence.markdown(spec.licence if spec.commercial else f":orange[{spec.licence}]")
+        speed = f"  \n:gray[{duration(speeds[spec.name])} a photo here]" if spec.name in speeds else ""
+        size.markdown(f"{spec.input_wh[0]}×{spec.input_wh[1]} · {spec.download_mb:,} MB{speed}")
+        with state:
+            show_weights(photos, model)
+
+
+def show_weights(photos: PhotoService, model: ModelState) -> None:
+    """Ready, on its way, or a button."""
+    spec, weights = model.spec, model.weights
+    if weights.phase is Phase.READY:
+        st.markdown(":green[:material/check: Ready]")
+    elif weights.phase is Phase.DOWNLOADING:
+        st.progress(weights.fraction, text=f"Downloading {weights.fraction:.0%}")
+    elif weights.phase is Phase.CHECKING:
+        st.markdown("Checking …")
+    else:
+        if weights.phase is Phase.FAILED:
+            st.markdown(
+                f":red[{weights_words(weights)}]", help=said(weights.problem) if weights.problem else None
+            )
+        if st.button("Download", key=f"download-{spec.name}", icon=":material/download:"):
+            photos.download_model(spec.name)
+            st.rerun(scope="fragment")
+
+
+def show_machine(photos: PhotoService) -> None:
+    """Children, queue, disk."""
+    system = photos.system()
+    if not system.worker_alive:
+        st.error("The worker is not running. Restart the server.", icon=":material/error:")
+    elif system.worker_problem is not None:
+        st.warning(said(system.worker_problem), icon=":material/warning:")
+    alive = [child for child in system.children if child.alive]
+    used, free = byte_size(system.used_bytes), byte_size(system.free_bytes)
+    rows = {
+        "Queue": f"{plural(system.tasks_running, 'task')} running, {system.tasks_queued:,} waiting",
+        "Children": f"{len(alive)} of {photos.settings.max_concurrent}, "
+        f"{plural(photos.settings.threads_per_child, 'thread')} each "
+        f"(process {', '.join(str(child.pid) for child in alive) or 'none'})",
+        "Disk": f"{used} used by photos and cutouts, {free} of {byte_size(system.disk_bytes)} free",
+        "Data folder": f"`{system.data_dir}`",
+        "Model folders": ", ".join(f"`{folder}`" for folder in system.model_dirs),
+    }
+    for word, value in rows.items():
+        left, right = st.columns([1, 5])
+        left.markdown(f":gray[{word}]")
+        right.markdown(value)
+
+
+def show_versions(photos: PhotoService) -> None:
+    """What is installed."""
+    versions = photos.system(with_disk_use=False).versions
+    st.markdown(" · ".join(f"{escaped(name)} {escaped(number)}" for name, number in versions.items()))
+
+
+def main() -> None:
+    """The page."""
+    photos = service()
+    st.subheader("Models")
+    st.fragment(run_every=2.0)(show_models)(photos)
+    st.subheader("This server")
+    st.fragment(run_every=5.0)(show_machine)(photos)
+    st.subheader("Versions")
+    show_versions(photos)
+
+
+main()

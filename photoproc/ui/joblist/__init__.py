@@ -1,0 +1,57 @@
+"""The list of jobs: a component whose rows update in place."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from photoproc.jobs import Job, TaskState
+from photoproc.service import PhotoService
+from photoproc.ui.links import link_token
+from photoproc.ui.text import STATE_WORDS, ago, byte_size, counted, exact_time, plural
+
+_HERE = Path(__file__).parent
+
+
+@cache
+def _component() -> Any:
+    return st.components.v2.component(
+        "photoproc_joblist",
+        html=(_HERE / "joblist.html").read_text(),
+        css=(_HERE / "joblist.css").read_text(),
+        js=(_HERE / "joblist.js").read_text(),
+    )
+
+
+def job_list(service: PhotoService, jobs: Sequence[Job], *, now: float, key: str) -> str | None:
+    """Show these jobs; returns the id of one that was just clicked."""
+    data = {"jobs": [_row(service, job, now) for job in jobs]}
+    result = _component()(data=data, key=key, on_open_change=lambda: None)
+    opened: str | None = result.open
+    return opened
+
+
+def _row(service: PhotoService, job: Job, now: float) -> dict[str, object]:
+    counts, total = job.counts, max(1, job.counts.total)
+    shown = service.tasks(job.id, states=(TaskState.DONE,), limit=3)
+    token = link_token(service, job.id)
+    return {
+        "id": job.id,
+        "title": job.title,
+        "when": ago(job.created_at, now),
+        "exact": exact_time(job.created_at),
+        "photos": plural(job.photo_count, "photo"),
+        "models": ", ".join(job.recipe.models) or "background kept",
+        "said": f"{STATE_WORDS[job.state]} · {counted(counts)}",
+        "done": counts.done / total,
+        "failed": counts.failed / total,
+        "other": (counts.skipped + counts.cancelled) / total,
+        "size": byte_size(job.output_bytes) if job.output_bytes else "",
+        "thumbnails": [
+            f"/api/v1/jobs/{job.id}/tasks/{task.number}/preview?token={token}&v={task.cutout.sha256[:12]}"
+            for task in shown
+            if task.cutout is not None
+        ],
+    }

@@ -1,0 +1,50 @@
+"""The state of the tool, at the foot of the sidebar."""
+
+import streamlit as st
+
+from photoproc.errors import PhotoprocError
+from photoproc.models.weights import Phase, WeightsState
+from photoproc.service import PhotoService
+from photoproc.ui.text import byte_size, escaped, plural, said
+
+_LOW_DISK_BYTES = 2_000_000_000
+
+
+def sidebar_status(service: PhotoService) -> None:
+    """Worker, queue, the default model's download, a disk that runs low; updates by itself."""
+
+    @st.fragment(run_every=2.0)
+    def live() -> None:
+        try:
+            system = service.system(with_disk_use=False)
+        except PhotoprocError as error:
+            st.caption(f":material/error: {said(error.problem)}")
+            return
+        if not system.worker_alive:
+            st.caption(":material/error: The worker is not running. Restart the server.")
+        elif system.worker_problem is not None:
+            st.caption(f":material/error: {said(system.worker_problem)}")
+        elif system.tasks_running or system.tasks_queued:
+            waiting = f", {system.tasks_queued:,} waiting" if system.tasks_queued else ""
+            st.caption(f":material/autorenew: {plural(system.tasks_running, 'task')} running{waiting}")
+        else:
+            st.caption(":material/check: Ready")
+        name = service.settings.default_model
+        weights = service.model(name).weights
+        if weights.phase is Phase.DOWNLOADING:
+            st.progress(weights.fraction, text=f"Downloading {name}: {weights.fraction:.0%}")
+        elif weights.phase is not Phase.READY:
+            st.caption(f":material/info: {name}: {weights_words(weights)}")
+        if system.free_bytes < _LOW_DISK_BYTES:
+            st.caption(f":material/hard_drive: Only {byte_size(system.free_bytes)} of disk left")
+
+    live()
+
+
+def weights_words(weights: WeightsState) -> str:
+    """The state of a model's weights in words."""
+    if weights.phase is Phase.DOWNLOADING:
+        return f"downloading {weights.fraction:.0%}"
+    if weights.phase is Phase.FAILED and weights.problem is not None:
+        return f"failed: {escaped(weights.problem.message)}"
+    return weights.phase.value
