@@ -2,8 +2,7 @@
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -76,12 +75,3 @@ def running(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     yield made
     bootstrap.install(None)
     made.stop()
-
-
-def until(condition: Callable[[], bool], *, within_s: float = 90.0) -> None:
-    """Wait for a condition, looking often; fails with the deadline."""
-    pause = threading.Event()
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s:g} s"
-        pause.wait(0.05)
