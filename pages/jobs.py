@@ -118,31 +118,30 @@ def show_progress(photos: PhotoService, job: Job) -> None:
         say_what_is_missing(photos, job)
     else:
         st.markdown(f"**{STATE_WORDS[job.state]}** · {progress_line(job)}")
-    counts = job.counts
+    show_actions(photos, job)
+    if job.refused:
+        with st.expander(f"{plural(len(job.refused), 'file')} not accepted"):
+            for refusal in job.refused:
+                st.markdown(f"**{escaped(refusal.name)}** — {said(refusal.problem)}")
+
+
+def show_actions(photos: PhotoService, job: Job) -> None:
+    """What can be done now. What comes and goes stands last, so that nothing moves under a pointer."""
+    counts, over = job.counts, job.state.final
     with st.container(horizontal=True):
-        if counts.done:
-            size = f" ({byte_size(job.output_bytes)})" if job.state.final else " so far"
-            st.link_button(
-                f"Download ZIP{size}",
-                f"/api/v1/jobs/{job.id}/archive?token={link_token(photos, job.id)}",
-                type="primary" if job.state.final else "secondary",
-                icon=":material/download:",
-            )
-        if not job.state.final and st.button("Cancel job", icon=":material/cancel:"):
+        st.link_button(
+            f"Download ZIP ({byte_size(job.output_bytes)})" if over else "Download ZIP so far",
+            f"/api/v1/jobs/{job.id}/archive?token={link_token(photos, job.id)}",
+            type="primary" if over and counts.done else "secondary",
+            icon=":material/download:",
+            disabled=not counts.done,
+        )
+        if over:
+            if st.button("Process again with…", icon=":material/replay:"):
+                st.switch_page("process.py", query_params={"again": job.id})
+        elif st.button("Cancel job", icon=":material/cancel:"):
             photos.cancel(job.id)
             st.rerun()
-        if counts.failed and st.button(f"Retry {counts.failed:,} failed", icon=":material/refresh:"):
-            photos.retry(job.id)
-            st.rerun()
-        if (
-            counts.cancelled
-            and job.state.final
-            and st.button(f"Process the {counts.cancelled:,} cancelled", icon=":material/play_arrow:")
-        ):
-            photos.retry(job.id, (TaskState.CANCELLED,))
-            st.rerun()
-        if st.button("Process again with…", icon=":material/replay:"):
-            st.switch_page("process.py", query_params={"again": job.id})
         with st.popover("Delete job", icon=":material/delete:"):
             st.markdown(
                 f"Delete “{escaped(job.title)}” with its {plural(job.photo_count, 'photo')} "
@@ -152,10 +151,14 @@ def show_progress(photos: PhotoService, job: Job) -> None:
                 photos.delete(job.id)
                 st.query_params.clear()
                 st.rerun()
-    if job.refused:
-        with st.expander(f"{plural(len(job.refused), 'file')} not accepted"):
-            for refusal in job.refused:
-                st.markdown(f"**{escaped(refusal.name)}** — {said(refusal.problem)}")
+        if counts.failed and st.button(f"Retry {counts.failed:,} failed", icon=":material/refresh:"):
+            photos.retry(job.id)
+            st.rerun()
+        if over and counts.cancelled:
+            again = f"Process the {counts.cancelled:,} cancelled"
+            if st.button(again, icon=":material/play_arrow:"):
+                photos.retry(job.id, (TaskState.CANCELLED,))
+                st.rerun()
 
 
 def say_what_is_missing(photos: PhotoService, job: Job) -> None:

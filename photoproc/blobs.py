@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from photoproc.child import Report
+from photoproc.child import Report, is_disk_full
 from photoproc.errors import PhotoError, ServiceError, not_found
 from photoproc.jobs import Cutout
 
@@ -102,11 +102,16 @@ class Blobs:
         return self._root / "staging" / batch / sha256
 
     def thumbnail(self, batch: str, sha256: str) -> Path:
-        """Where the small picture of a staged photo is, or is to be."""
+        """Where the small picture of a staged photo is, or is to be; raises not_found, disk_full."""
         folder = self._root / "staging" / batch / "thumbnails"
         if not self.staged(batch, sha256).is_file():
             raise not_found("photo")
-        folder.mkdir(exist_ok=True, mode=0o700)
+        try:
+            folder.mkdir(exist_ok=True, mode=0o700)
+        except FileNotFoundError as error:  # dropped meanwhile
+            raise not_found("photo") from error
+        except OSError as error:
+            raise _disk_error(error) from error
         return folder / f"{sha256}.webp"
 
     def discard(self, received: Received) -> None:
@@ -165,7 +170,10 @@ class Blobs:
     def outbox(self, token: str) -> Path:
         """A fresh folder for what one attempt writes."""
         path = self._root / "tmp" / f"out-{token}"
-        path.mkdir(exist_ok=True, mode=0o700)
+        try:
+            path.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise _disk_error(error) from error
         return path
 
     def empty_outbox(self, token: str) -> None:
@@ -249,21 +257,23 @@ class Blobs:
             sizes[found.st_ino] = found.st_size
         return sum(sizes.values())
 
-    def sweep(self, live_jobs: set[str], *, now: float) -> None:
+    def sweep(self, live_jobs: set[str] | None, *, now: float) -> None:
         """Delete what a crash left behind: folders of no job, old uploads, temporary files.
 
-        Only for the start, before anything writes. `now` is wall time in seconds.
+        Only for the start, before anything writes. `live_jobs` is None where nobody knows: then all
+        jobs' folders stay. `now` is wall time in seconds.
         """
         for path in _entries(self._root / "tmp"):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         for folder in _entries(self._root / "jobs"):
-            if folder.name not in live_jobs:
+            if live_jobs is not None and folder.name not in live_jobs:
                 self.close_job(folder.name)
         for folder in _entries(self._root / "staging"):
             if now - folder.stat().st_mtime > STAGING_LIFE_S:
                 self.drop_batch(folder.name)
-        for shelf in _entries(self._root / "photos"):
-            self._collect([file.name for file in _files(shelf)])
+        for kind in ("photos", "masks"):
+            for shelf in _entries(self._root / kind):
+                self._collect([entry.name for entry in _entries(shelf)])
 
     def _collect(self, hashes: Iterable[str]) -> None:
         for sha256 in hashes:
@@ -300,7 +310,20 @@ def _link(source: Path, target: Path) -> None:
     except FileNotFoundError:
         raise
     except OSError:
-        shutil.copyfile(source, target)
+        _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy that is there completely and durably, or not at all."""
+    part = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
+    try:
+        with source.open("rb") as given, part.open("xb") as out:
+            shutil.copyfileobj(given, out, _CHUNK)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -313,7 +336,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _disk_error(error: OSError) -> ServiceError:
     return ServiceError(
-        "disk_full" if error.errno in (28, 122) else "disk_error",
+        "disk_full" if is_disk_full(error) else "disk_error",
         f"The data folder cannot be written: {error.strerror or error}.",
         "Make room on the disk (or look at its permissions), then try again.",
     )

@@ -7,8 +7,11 @@ import signal
 import sys
 import threading
 import time
+import uuid
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import TextIO, cast
 
 import structlog
 from filelock import FileLock, Timeout
@@ -38,7 +41,7 @@ class Runtime:
         data = settings.data_dir
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         data.chmod(0o700)
-        self._lock = FileLock(data / "server.lock")
+        self._seat = FileLock(data / "servers" / f"{uuid.uuid4().hex}.lock", thread_local=False)
         self._clock = SystemClock()
         self._store = Store(data / "store")
         self._blobs = Blobs(data, min_free_bytes=settings.min_free_disk_mb * 1024 * 1024)
@@ -75,12 +78,7 @@ class Runtime:
 
     def start(self) -> None:
         """Clean up after a crash, then begin to work."""
-        try:
-            self._lock.acquire(blocking=False)
-            self._blobs.sweep(set(self._store.job_ids()), now=self._clock.now())
-        except Timeout:
-            # Leases keep two servers from running the same task; tidying up is the first one's.
-            log.warning("data_folder_shared", folder=str(self.settings.data_dir))
+        self._take_seat()
         self._weights.start()
         if self.settings.fetch_default_model:
             self._weights.request(self.settings.default_model)
@@ -94,8 +92,26 @@ class Runtime:
         self._weights.stop()
         self._inspector.stop()
         self._engine.stop()
-        self._lock.release()
+        self._seat.release()
         self._store.close()
+
+    def _take_seat(self) -> None:
+        """Join the servers of this data folder; one that is alone tidies it up first.
+
+        Leases keep two servers from running the same task, but nothing keeps one from tidying away
+        what another is just writing. Whoever comes meanwhile waits.
+        """
+        seats = self.settings.data_dir / "servers"
+        seats.mkdir(exist_ok=True, mode=0o700)
+        with FileLock(self.settings.data_dir / "servers.lock"):
+            others = [seat for seat in seats.glob("*.lock") if not _is_free(seat)]
+            self._seat.acquire()
+            if others:
+                log.warning("data_folder_shared", folder=str(self.settings.data_dir))
+                return
+            # A store that never held a job may not be the one that belongs to these folders.
+            jobs = None if self._store.untouched else set(self._store.job_ids())
+            self._blobs.sweep(jobs, now=self._clock.now())
 
 
 _runtime: Runtime | None = None
@@ -143,21 +159,37 @@ def leave_in_time(limit_s: float = 8.0) -> None:
     The server by itself waits for open connections first, however long they take.
     """
     served = signal.getsignal(signal.SIGTERM)
+    asked = threading.Event()
 
     def leave() -> None:
-        shut_down()
-        time.sleep(limit_s - 4)
+        asked.wait()
+        threading.Thread(target=shut_down, name="shut-down", daemon=True).start()
+        time.sleep(limit_s)
         os._exit(0)
 
     def on_term(number: int, frame: FrameType | None) -> None:
-        threading.Thread(target=leave, name="leave", daemon=True).start()
+        asked.set()
         if callable(served):
             served(number, frame)
 
+    # It waits from the start, because a signal handler had better not start threads.
+    threading.Thread(target=leave, name="leave", daemon=True).start()
     signal.signal(signal.SIGTERM, on_term)
 
 
-def configure_logging() -> None:
+class _StandardError:
+    """Standard error while it can be written: a closed terminal or a full disk stops no work."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+def configure_logging(level: int = logging.INFO) -> None:
     """One line a record on standard error: time, level, event, then its fields."""
     structlog.configure(
         processors=[
@@ -169,17 +201,28 @@ def configure_logging() -> None:
                 key_order=["timestamp", "level", "event"], bool_as_flag=False
             ),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
     )
 
 
 def _link_key(path: Path) -> str:
     """The secret that signs links, made once for a data folder."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text()
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
+    if not path.exists():
+        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
     return path.read_text()
+
+
+def _is_free(seat: Path) -> bool:
+    """Whether the server of a seat has ended, however it did; its seat is cleared away."""
+    try:
+        with FileLock(seat, blocking=False):
+            seat.unlink(missing_ok=True)
+    except Timeout:
+        return False
+    return True

@@ -5,12 +5,14 @@ child cannot leave half a message); pictures travel as files. Heavy imports happ
 the server imports this module only to name the functions.
 """
 
+import errno
 import gc
 import hashlib
 import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +26,9 @@ from photoproc.recipe import Recipe
 if TYPE_CHECKING:
     from photoproc.imaging.decode import PhotoInfo
     from photoproc.pipeline import Pipeline
+
+_NICENESS = 5
+"""Children take what the server leaves, so that pages stay quick while every core works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +75,21 @@ class Report:
 
 
 def start(threads: int, memory_mb: int) -> None:
-    """Make this process a child: ends with its parent, is the first to go when memory runs out."""
+    """Make this process a child: ends with its parent, yields to it, is the first to go without memory."""
     _end_with_parent()
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
     os.environ["VIPS_CONCURRENCY"] = str(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if sys.platform == "linux":
-        Path("/proc/self/oom_score_adj").write_text("900")
+        with suppress(OSError):  # some containers keep /proc from being written
+            Path("/proc/self/oom_score_adj").write_text("900")
         if memory_mb:
             import resource
 
+            _, most = resource.getrlimit(resource.RLIMIT_AS)
             limit = memory_mb * 1024 * 1024
+            limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     _Threads.count = threads
 
@@ -128,19 +138,26 @@ def run(order: Order) -> Report:
         )
     except PhotoprocError as error:
         return Report(problem=error.problem)
-    except MemoryError:
+    except Exception as error:
+        if not _out_of_memory(error):
+            raise
         gc.collect()
         return Report(problem=out_of_memory())
-    return Report(
-        cutout=_write(order.outbox, result.png),
-        preview=_write(order.outbox, result.preview),
-        before=_write(order.outbox, result.before),
-        mask=None if result.mask_png is None else _write(order.outbox, result.mask_png),
-        size_wh=result.size_wh,
-        seconds=dict(result.seconds),
-        provider=result.provider,
-        warnings=result.warnings,
-    )
+    try:
+        return Report(
+            cutout=_write(order.outbox, result.png),
+            preview=_write(order.outbox, result.preview),
+            before=_write(order.outbox, result.before),
+            mask=None if result.mask_png is None else _write(order.outbox, result.mask_png),
+            size_wh=result.size_wh,
+            seconds=dict(result.seconds),
+            provider=result.provider,
+            warnings=result.warnings,
+        )
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        return Report(problem=disk_full())
 
 
 def inspect(path: Path, name: str, max_pixels: int) -> "PhotoInfo | Problem":
@@ -174,6 +191,26 @@ def out_of_memory() -> Problem:
         message="The task needed more memory than a child process may use.",
         advice="Use a smaller photo or model, or fewer children (PHOTOPROC_MAX_CONCURRENT).",
     )
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether it says that the disk, or somebody's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def disk_full() -> Problem:
+    """The problem of results that found no room on the disk."""
+    return Problem(
+        code="disk_full",
+        message="The disk of the data folder is full.",
+        advice="Delete finished jobs or make room; the task is run again by itself.",
+    )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Libraries in C have exceptions of their own for it."""
+    foreign = type(error).__module__.partition(".")[0] in ("cv2", "pyvips")
+    return isinstance(error, MemoryError) or (foreign and "memory" in str(error).lower())
 
 
 def _read_mask(path: Path | None) -> bytes | None:

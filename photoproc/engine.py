@@ -3,20 +3,21 @@
 `Engine` is the seam; whatever runs tasks elsewhere (a cluster) implements it as well.
 """
 
-import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.context import SpawnContext, SpawnProcess
-from types import ModuleType
+from multiprocessing import get_context, spawn
+from multiprocessing.process import BaseProcess
 from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import pebble
 import structlog
 from pebble.common import CONSTS
+from pebble.pool.process import WORKERS_NAME
 
 from photoproc import child
 from photoproc.errors import TaskError
@@ -28,7 +29,7 @@ Answer = TypeVar("Answer")
 CONSTS.term_timeout = 0.5
 
 _START_LIMIT_S = 90.0
-"""A call not begun by any child for so long means that the pool itself is stuck."""
+"""Calls that wait for so long beside a free child mean that the pool itself is stuck."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +55,8 @@ class Engine(Protocol):
     def result(self, future: "Future[Answer]") -> Answer:
         """The answer of a finished call.
 
-        Waits for it. Raises TaskError: child_crashed, task_timeout, cancelled, or engine_restarted
-        (not the task's fault).
+        Waits for it. Raises TaskError: child_crashed, task_timeout, cancelled, engine_restarted (not
+        the task's fault), or task_error where the function itself raised.
         """
         ...
 
@@ -76,32 +77,30 @@ class Engine(Protocol):
         ...
 
 
-class _ChildProcess(SpawnProcess):
-    """A spawned process that does not import the server's main module (Streamlit's command line)."""
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:  # noqa: N802, the name multiprocessing looks for
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            return SpawnProcess._Popen(process_obj)
-        finally:
-            sys.modules["__main__"] = main
+_preparation_data = spawn.get_preparation_data
 
 
-class _ChildContext(SpawnContext):
-    Process = _ChildProcess
+def _without_main(name: str) -> dict[str, Any]:
+    """What a new child is told, which for ours does not name the main module to import.
+
+    That is Streamlit's command line or, while a page runs, the page's script: it changes in any
+    thread at any moment, so it cannot be swapped while a child starts.
+    """
+    told = _preparation_data(name)
+    if name == WORKERS_NAME:
+        told.pop("init_main_from_name", None)
+        told.pop("init_main_from_path", None)
+    return told
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    since: float
-    """When it was submitted, or when it was first seen to run; monotonic, so clock jumps end nothing."""
-    runs: bool
+spawn.get_preparation_data = _without_main
 
 
 class LocalEngine:
-    """Child processes on this machine, each with a time limit for a call and replaced when it dies."""
+    """Child processes on this machine, each with a time limit for a call and replaced when it dies.
+
+    Every call ends, whatever becomes of the children: by its answer, or by the error `result` raises.
+    """
 
     def __init__(self, *, children: int, threads: int, timeout_s: float, memory_mb: int = 0) -> None:
         self._count = children
@@ -110,8 +109,11 @@ class LocalEngine:
         self._memory_mb = memory_mb
         self._lock = threading.Lock()
         self._pool = self._new_pool()
-        self._calls: dict[Future[Any], _Call] = {}
-        self._timed_out: set[Future[Any]] = set()
+        self._began: dict[Future[Any], float | None] = {}
+        """Unfinished calls, and when each was first seen to run (monotonic: clock jumps end nothing)."""
+        self._moved = time.monotonic()
+        """When a call was last seen to begin or end, or all children were busy, or none was asked for."""
+        self._ended_by: WeakKeyDictionary[Future[Any], TaskError] = WeakKeyDictionary()
         self._stopped = False
 
     @property
@@ -127,32 +129,27 @@ class LocalEngine:
         with self._lock:
             if self._stopped:
                 raise TaskError("engine_stopped", "The server is stopping.", "")
-            if not self._pool.active:
-                self._replace_pool("broken")
-            future: Future[Answer] = self._pool.schedule(function, args=args)
-            self._calls[future] = _Call(since=time.monotonic(), runs=False)
-        future.add_done_callback(lambda done: self._calls.pop(done, None))
-        return future
+            future: Future[Answer] = self._schedule(function, args)
+            self._began[future] = None
+            return future
 
     def result(self, future: "Future[Answer]") -> Answer:
         try:
             return future.result()
         except CancelledError as error:
-            if future in self._timed_out:
-                self._timed_out.discard(future)
-                raise TaskError(
-                    "task_timeout",
-                    f"It took longer than {self._timeout_s:g} s and was stopped.",
-                    "Use a smaller photo or model, or raise PHOTOPROC_TASK_TIMEOUT_S.",
-                ) from error
-            raise TaskError("cancelled", "It was cancelled.", "") from error
+            reason = self._ended_by.get(future)
+            if reason is None:
+                reason = TaskError("cancelled", "It was cancelled.", "")
+            raise reason from error
         except BrokenProcessPool as error:
-            raise TaskError("engine_restarted", "The children were restarted.", "") from error
+            raise _restarted() from error
         except pebble.ProcessExpired as error:
+            raise _crashed(_exit_text(error.exitcode)) from error
+        except Exception as error:
             raise TaskError(
-                "child_crashed",
-                f"The process working on it died ({_exit_text(error.exitcode)}).",
-                "The photo may be damaged in a way that brings the decoder or the model down.",
+                "task_error",
+                f"The step ended with {type(error).__name__}.",
+                "Retry it; if it fails again, the log has the details.",
             ) from error
 
     def cancel(self, future: "Future[Any]") -> None:
@@ -162,50 +159,116 @@ class LocalEngine:
         with self._lock:
             if self._stopped:
                 return
-            if not self._pool.active:
+            if not self._is_whole():
                 self._replace_pool("broken")
                 return
             now = time.monotonic()
-            overdue = []
-            for future, call in list(self._calls.items()):
-                if not call.runs and future.running():
-                    self._calls[future] = _Call(since=now, runs=True)
-                elif now - call.since > (self._timeout_s if call.runs else _START_LIMIT_S):
-                    overdue.append(future)
-            if any(not self._calls[future].runs for future in overdue) and not self._busy():
+            self._look(now)
+            running = {future: began for future, began in self._began.items() if began is not None}
+            if len(running) == len(self._began) or len(running) >= self._count:
+                self._moved = now
+            elif now - self._moved > _START_LIMIT_S:
                 self._replace_pool("stuck")
                 return
-        for future in overdue:
-            if future.running():
-                self._timed_out.add(future)
-                future.cancel()
-
-    def _busy(self) -> bool:
-        return sum(call.runs for call in self._calls.values()) >= self._count
+            for future in self._abandoned():
+                self._end(future, _crashed("nobody saw how"))
+            for future, began in running.items():
+                if now - began > self._timeout_s:
+                    self._end(future, self._too_long())
 
     def children(self) -> list[ChildInfo]:
-        workers = self._pool._pool_manager.worker_manager.workers
-        return [ChildInfo(pid=pid, alive=process.is_alive()) for pid, process in dict(workers).items()]
+        return [ChildInfo(pid=pid, alive=process.is_alive()) for pid, process in self._workers().items()]
 
     def stop(self) -> None:
         with self._lock:
             self._stopped = True
             self._pool.stop()
+            # What they are writing is nobody's yet, so there is nothing to wait for.
+            for process in list(self._workers().values()):
+                process.kill()
             self._pool.join()
+            for future in self._began:
+                future.cancel()
+
+    def _look(self, now: float) -> None:
+        """Note which calls have begun and forget those that have ended."""
+        for future, began in list(self._began.items()):
+            if future.done():
+                del self._began[future]
+                self._moved = now
+            elif began is None and future.running():
+                self._began[future] = self._moved = now
+
+    def _workers(self) -> dict[int, BaseProcess]:
+        workers: dict[int, BaseProcess] = self._pool._pool_manager.worker_manager.workers
+        return dict(workers)
+
+    def _abandoned(self) -> "list[Future[Any]]":
+        """Calls whose child is gone without the pool having noticed that they were its own.
+
+        It misses children that end with exit code 0, and those that die before it has read that
+        they began.
+        """
+        tasks = list(self._pool._pool_manager.task_manager.tasks.values())
+        workers = self._workers()
+        return [task.future for task in tasks if task.worker_id and task.worker_id not in workers]
+
+    def _is_whole(self) -> bool:
+        try:
+            return bool(self._pool.active)
+        except (RuntimeError, OSError):  # its processes could not be started
+            return False
+
+    def _schedule(self, function: Callable[..., Answer], args: tuple[object, ...]) -> "Future[Answer]":
+        for _ in range(2):
+            try:
+                future: Future[Answer] = self._pool.schedule(function, args=args)
+                return future
+            except (RuntimeError, OSError):  # broken a moment ago, or no process could be started
+                self._replace_pool("broken")
+        raise _restarted()
+
+    def _end(self, future: "Future[Any]", reason: TaskError) -> None:
+        """End a call; its child, if it has one, is killed by the pool."""
+        self._ended_by[future] = reason
+        future.cancel()
+
+    def _too_long(self) -> TaskError:
+        return TaskError(
+            "task_timeout",
+            f"It took longer than {self._timeout_s:g} s and was stopped.",
+            "Use a smaller photo or model, or raise PHOTOPROC_TASK_TIMEOUT_S.",
+        )
 
     def _new_pool(self) -> pebble.ProcessPool:
         return pebble.ProcessPool(
             max_workers=self._count,
             initializer=child.start,
             initargs=(self._threads, self._memory_mb),
-            context=_ChildContext(),
+            context=get_context("spawn"),
         )
 
     def _replace_pool(self, why: str) -> None:
+        """A fresh pool. The old one ends with its calls: pebble forgets those it had not begun."""
         log.warning("engine_restarted", why=why)
         old, self._pool = self._pool, self._new_pool()
+        self._moved = time.monotonic()
         old.stop()
+        for future in list(self._began):
+            self._end(future, _restarted())
         threading.Thread(target=old.join, name="engine-old-pool", daemon=True).start()
+
+
+def _crashed(how: str) -> TaskError:
+    return TaskError(
+        "child_crashed",
+        f"The process working on it died ({how}).",
+        "The photo may be damaged in a way that brings the decoder or the model down.",
+    )
+
+
+def _restarted() -> TaskError:
+    return TaskError("engine_restarted", "The children were restarted.", "")
 
 
 def _exit_text(code: int | None) -> str:

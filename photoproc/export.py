@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from zipstream import ZIP_STORED, ZipStream
 from photoproc.jobs import Job, Task, TaskState
 from photoproc.names import safe_path
 
+_FOLDERS = re.compile(r"[/\\]")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 STEPS = ("decode", "load", "inference", "framing", "compose", "encode", "preview")
 _FIELDS = (
     *("photo", "output", "model", "state", "code", "reason", "advice", "warnings"),
@@ -50,7 +53,7 @@ def archive(job: Job, tasks: Sequence[Task], file_of: Callable[[str], Path]) -> 
     stream.add(manifest_csv(rows), "manifest.csv")
     stream.add(manifest_json(job, rows), "manifest.json")
     return Archive(
-        file_name=f"{safe_path(job.title + '.x').replace('/', '_')}.zip",
+        file_name=f"{safe_path(_FOLDERS.sub('_', job.title) + '.x')}.zip",
         byte_count=len(stream),
         chunks=iter(stream),
     )
@@ -117,6 +120,6 @@ def manifest_json(job: Job, rows: Sequence[dict[str, object]]) -> bytes:
 def _cell(value: object) -> object:
     if isinstance(value, list):
         value = "×".join(map(str, value)) if all(isinstance(one, int) for one in value) else "; ".join(value)
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+    if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + value  # a spreadsheet would run it as a formula
     return value

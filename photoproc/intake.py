@@ -5,11 +5,12 @@ made to bring down a parser brings down nothing else. Archives are read by the s
 claims about names and sizes are checked and never trusted.
 """
 
+import errno
 import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +39,7 @@ _OTHER_ARCHIVES = {
     b"\xfd7zXZ\x00": "xz",
 }
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENTRY_BYTES = 512  # of an entry in a ZIP's list: 46, its name, and what tools add
 _IGNORED_FILES = ("thumbs.db", "desktop.ini", ".ds_store")
 
 
@@ -96,25 +98,33 @@ class Intake:
 
     def _check(self, batch: str, items: "Iterator[_Item]") -> Accepted:
         """Receive all items, have their headers read in a child, and sort them into good and refused."""
-        waiting: list[tuple[str, Received | Problem, _Answer | None]] = []
-        for item in items:
-            try:
-                received = item.receive()
-            except (PhotoError, ArchiveError) as error:
-                waiting.append((item.name, error.problem, None))
-                continue
-            waiting.append((item.name, received, self._ask(received, item.name)))
-        photos, refused = [], []
-        for name, received_or_problem, answer in waiting:
-            if isinstance(received_or_problem, Problem) or answer is None:
-                refused.append(Refusal(name=name, problem=cast(Problem, received_or_problem)))
-                continue
-            verdict = self._verdict(name, received_or_problem, answer)
+        came: list[Received] = []
+        waiting: list[tuple[str, _Asked | Problem]] = []
+        try:
+            for item in items:
+                try:
+                    received = item.receive()
+                except (PhotoError, ArchiveError) as error:
+                    waiting.append((item.name, error.problem))
+                    continue
+                came.append(received)
+                waiting.append((item.name, _Asked(received, self._ask(received, item.name))))
+            return self._sort(batch, waiting)
+        finally:
+            for received in came:
+                self._blobs.discard(received)  # what was staged is no longer there
+
+    def _sort(self, batch: str, waiting: "Iterable[tuple[str, _Asked | Problem]]") -> Accepted:
+        photos: list[Photo] = []
+        refused: list[Refusal] = []
+        for name, asked in waiting:
+            verdict = (
+                asked if isinstance(asked, Problem) else self._verdict(name, asked.received, asked.answer)
+            )
             if isinstance(verdict, Problem):
-                self._blobs.discard(received_or_problem)
                 refused.append(Refusal(name=name, problem=verdict))
-            else:
-                self._blobs.stage(batch, received_or_problem)
+            elif isinstance(asked, _Asked):
+                self._blobs.stage(batch, asked.received)
                 photos.append(verdict)
         return Accepted(batch=batch, photos=tuple(photos), refused=tuple(refused))
 
@@ -150,7 +160,7 @@ class Intake:
 
     def _unpack(self, archive: str, stream: BinaryIO) -> "Iterator[_Item]":
         try:
-            with zipfile.ZipFile(stream) as packed:
+            with zipfile.ZipFile(_Listing(stream, self._settings.max_archive_entries)) as packed:
                 entries = self._listed(packed)
                 yield from self._entries(archive, packed, entries)
         except (
@@ -161,7 +171,7 @@ class Intake:
             EOFError,
             NotImplementedError,
         ) as error:
-            if isinstance(error, OSError) and error.errno is not None:
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             yield _Item(archive, _raising(_broken(str(error))))
         except ArchiveError as error:
@@ -172,11 +182,7 @@ class Intake:
         everything, limit = packed.infolist(), self._settings.max_archive_entries
         entries = [entry for entry in everything if not _ignored(entry)]
         if len(everything) > limit:
-            raise ArchiveError(
-                "archive_too_many",
-                f"The ZIP has {len(everything):,} entries; the limit is {limit:,}.",
-                "Split it into several ZIPs.",
-            )
+            raise _too_many(limit)
         if not entries:
             raise ArchiveError("archive_empty", "The ZIP has no files in it.", "Add photos to it.")
         ends = 0
@@ -213,7 +219,16 @@ class Intake:
                     )
                 # zipfile stops at the size the entry claims, so no claim can exceed the budget.
                 received = self._receive_photo(cast(BinaryIO, _Joined(head, cast(BinaryIO, file))), head)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            struct.error,
+            EOFError,
+            NotImplementedError,
+            OverflowError,
+            RuntimeError,
+            ValueError,
+        ) as error:
             raise ArchiveError(
                 "archive_entry_broken",
                 "This entry of the ZIP is damaged.",
@@ -234,6 +249,36 @@ class _Budget:
 class _Item:
     name: str
     receive: Callable[[], Received]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A received file whose header a child was asked to read."""
+
+    received: Received
+    answer: "_Answer"
+
+
+class _Listing(io.RawIOBase):
+    """A ZIP's stream that is not read into memory whole, whatever length its list of entries claims."""
+
+    def __init__(self, stream: BinaryIO, max_entries: int) -> None:
+        self._stream = stream
+        self._max_entries = max_entries
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self._max_entries * _ENTRY_BYTES + MIB:
+            raise _too_many(self._max_entries)
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def seekable(self) -> bool:
+        return True
 
 
 class _Joined(io.RawIOBase):
@@ -270,11 +315,18 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
 
 def _ignored(entry: zipfile.ZipInfo) -> bool:
     parts = entry.filename.replace("\\", "/").split("/")
+    is_folder = len(parts) > 1 and not parts[-1]
     return (
-        entry.is_dir()
+        is_folder
         or parts[0] == "__MACOSX"
         or parts[-1].startswith("._")
         or parts[-1].lower() in _IGNORED_FILES
+    )
+
+
+def _too_many(limit: int) -> ArchiveError:
+    return ArchiveError(
+        "archive_too_many", f"The ZIP has more than {limit:,} entries.", "Split it into several ZIPs."
     )
 
 

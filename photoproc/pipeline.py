@@ -70,8 +70,8 @@ class Pipeline:
         """Make the cutout of a photo.
 
         `model` is None where the recipe keeps the background; `mask_png` is this model's mask of
-        this photo where it is known already. Raises PhotoError, ModelError, and TaskError
-        `no_face` where the recipe skips photos without one.
+        this photo where it is known already (a damaged one is made again). Raises PhotoError,
+        ModelError, and TaskError `no_face` where the recipe skips photos without one.
         """
         clock = _Stopwatch()
         with clock.step("decode"):
@@ -79,7 +79,8 @@ class Pipeline:
         rgb, alpha = pixels.rgb, pixels.alpha
         fresh_mask, provider = None, ""
         if model is not None:
-            if mask_png is None:
+            mask = None if mask_png is None else encode.from_mask_png(mask_png)
+            if mask is None:
                 with clock.step("inference"):
                     small = compose.shrink_for_model(rgb, model.spec.input_wh)
                     found = self._matting.predict(small, model.spec, model.weights)
@@ -87,8 +88,6 @@ class Pipeline:
                     clock.move("inference", "load", found.load_s)
                 mask, provider = found.mask, found.provider
                 fresh_mask = encode.to_png(mask)
-            else:
-                mask = encode.from_mask_png(mask_png)
             with clock.step("compose"):
                 full = compose.scale_mask(mask, (rgb.shape[1], rgb.shape[0]))
                 alpha = compose.combine_alpha(full, alpha)

@@ -89,15 +89,15 @@ class PhotoService:
 
     def accept(self, batch: str, name: str, stream: BinaryIO) -> Accepted:
         """Check one upload (photo or ZIP) and stage its photos; see `Intake.accept`."""
-        return self._intake.accept(batch, name, stream)
+        return self._intake.accept(_checked(batch, "upload"), name, stream)
 
     def thumbnail(self, batch: str, sha256: str) -> Path:
         """The file of a small picture of a staged photo; raises not_found, PhotoError."""
-        return self._intake.thumbnail(batch, sha256)
+        return self._intake.thumbnail(_checked(batch, "upload"), sha256)
 
     def drop_batch(self, batch: str) -> None:
         """Forget staged uploads."""
-        self._blobs.drop_batch(batch)
+        self._blobs.drop_batch(_checked(batch, "upload"))
 
     def submit(
         self,
@@ -111,17 +111,34 @@ class PhotoService:
     ) -> Job:
         """Make a job of staged photos. Once this returns it is on disk and will be run.
 
-        The same `key` gives the same job. Raises InputError (no photos, too many), ModelError
-        model_unknown and ServiceError (upload_expired, disk_full, store_busy).
+        The same `key` gives the same job, however often and from wherever at once. Raises InputError
+        (no photos, too many), ModelError model_unknown and ServiceError (upload_expired, disk_full,
+        store_busy).
         """
-        sources = [self._blobs.staged(batch, photo.sha256) for photo in photos]
-        job = self._create(sources, photos, recipe, refused=refused, title=title, key=key)
+        sources = [self._blobs.staged(_checked(batch, "upload"), photo.sha256) for photo in photos]
+        job = self._made_by(key)
+        if job is None:
+            try:
+                job = self._create(sources, photos, recipe, refused=refused, title=title, key=key)
+            except ServiceError:
+                job = self._made_by(key)  # a twin of this call, which took the uploads
+                if job is None:
+                    raise
         self._blobs.drop_batch(batch)
         return job
 
+    def _made_by(self, key: str | None) -> Job | None:
+        job_id = None if key is None else self._store.job_of_key(key)
+        try:
+            return None if job_id is None else self._store.job(job_id)
+        except ServiceError as error:
+            if error.problem.code == "not_found":  # deleted between the two reads
+                return None
+            raise
+
     def process_again(self, job_id: str, recipe: Recipe, *, title: str = "") -> Job:
         """A new job over the photos of an earlier one; masks it made are used again."""
-        earlier = self._store.job(job_id)
+        earlier = self._store.job(_checked(job_id))
         photos = [_as_uploaded(photo) for photo in self._store.photos(job_id)]
         sources = [self._blobs.photo(job_id, photo.sha256) for photo in photos]
         return self._create(sources, photos, recipe, title=title or earlier.title)
@@ -159,7 +176,7 @@ class PhotoService:
                 now=self._clock.now(),
                 key=key,
             )
-        except ServiceError:
+        except BaseException:
             self._blobs.close_job(job_id)
             raise
         if made != job_id:
@@ -330,11 +347,11 @@ def _title(photos: Sequence[Photo]) -> str:
     return first if len(photos) == 1 else f"{first} and {len(photos) - 1} more"
 
 
-def _checked(job_id: str) -> str:
-    """Ids come from addresses: anything but one of ours is simply not found."""
-    if len(job_id) != 32 or not all(char in "0123456789abcdef" for char in job_id):
-        raise not_found("job")
-    return job_id
+def _checked(given: str, what: str = "job") -> str:
+    """Ids come from addresses and become paths: anything but one of ours is simply not found."""
+    if len(given) != 32 or not all(char in "0123456789abcdef" for char in given):
+        raise not_found(what)
+    return given
 
 
 def _bad_link() -> ServiceError:

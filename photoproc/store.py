@@ -17,10 +17,12 @@ of a wall clock ends or prolongs one.
 """
 
 import json
+import sqlite3
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +121,26 @@ class Store:
     """The records. Safe for many threads and for several processes on one machine."""
 
     def __init__(self, directory: Path) -> None:
+        self._writing = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._cache = diskcache.Cache(str(directory), disk=JsonDisk, timeout=0.5, **_SETTINGS)
+        directory.chmod(0o700)
+        try:
+            self._cache = diskcache.Cache(str(directory), disk=JsonDisk, timeout=0.5, **_SETTINGS)
+            self._check_settings()
+        except sqlite3.Error as error:
+            raise _store_error(error) from error
+
+    def _check_settings(self) -> None:
+        """Ask the database itself: a file system may not give what was asked for (WAL, above all)."""
+        kept = {name: self._cache.reset(name) for name in _SETTINGS}
+        for name in ("journal_mode", "synchronous"):
+            ((kept[f"sqlite_{name}"],),) = self._cache._sql(f"PRAGMA {name}").fetchall()
         for name, wanted in _SETTINGS.items():
-            if getattr(self._cache, name) != wanted:
+            if kept[name] != wanted:
                 raise ServiceError(
-                    "store_settings", f"The store does not keep {name}={wanted}.", "Do not share its folder."
+                    "store_settings",
+                    f"The store does not keep {name}={wanted}.",
+                    "Put the data folder on a local disk and share it with no other program.",
                 )
 
     def close(self) -> None:
@@ -185,14 +201,24 @@ class Store:
 
     # Reading
 
+    @property
+    def untouched(self) -> bool:
+        """Whether it never held a job: then it knows nothing of folders it does not list."""
+        return self._get("jobs:0") is None
+
+    def job_of_key(self, key: str) -> str | None:
+        """The job made for an idempotency key, if it still exists."""
+        found = self._get(f"key:{key}")
+        return None if found is None else str(found)
+
     def job_ids(self) -> Iterator[str]:
         """All jobs, newest first."""
-        for page in range(int(self._cache.get("jobs:last", 0)), -1, -1):
-            yield from reversed(self._cache.get(f"jobs:{page}", []))
+        for page in range(int(self._get("jobs:last", 0)), -1, -1):
+            yield from reversed(self._get(f"jobs:{page}", []))
 
     def job(self, job_id: str) -> Job:
         """A job with its counts; raises not_found."""
-        record = self._cache.get(f"job:{job_id}")
+        record = self._get(f"job:{job_id}")
         progress = self._progress(job_id)
         if record is None or progress is None:
             raise not_found("job")
@@ -225,14 +251,16 @@ class Store:
         return progress.states
 
     def photos(self, job_id: str) -> Iterator[Photo]:
-        """A job's photos, in order."""
+        """A job's photos, in order; raises not_found, at any moment, where it is deleted."""
         for start in range(0, self.job(job_id).photo_count, _PER_RECORD):
-            for record in self._cache.get(f"photos:{job_id}:{start // _PER_RECORD}", []):
-                yield _photo(record)
+            chunk = self._get(f"photos:{job_id}:{start // _PER_RECORD}")
+            if chunk is None:
+                raise not_found("job")  # deleted meanwhile
+            yield from (_photo(record) for record in chunk)
 
     def tasks(self, job_id: str, numbers: Sequence[int] | None = None) -> Iterator[Task]:
         """The tasks with these numbers (all, in order, where None); raises not_found."""
-        record, progress = self._cache.get(f"job:{job_id}"), self._progress(job_id)
+        record, progress = self._get(f"job:{job_id}"), self._progress(job_id)
         if record is None or progress is None:
             raise not_found("job")
         models = Recipe.model_validate(record["recipe"]).task_models
@@ -243,7 +271,7 @@ class Store:
             place = number // len(models)
             if place // _PER_RECORD != chunk_number:
                 chunk_number = place // _PER_RECORD
-                chunk = self._cache.get(f"photos:{job_id}:{chunk_number}", [])
+                chunk = self._get(f"photos:{job_id}:{chunk_number}", [])
             if place % _PER_RECORD >= len(chunk):
                 raise not_found("job")  # deleted meanwhile
             yield self._task(
@@ -255,7 +283,7 @@ class Store:
             )
 
     def _task(self, job_id: str, number: int, model: str, photo: Photo, state: TaskState) -> Task:
-        kept = self._cache.get(f"task:{job_id}:{number}", {})
+        kept = self._get(f"task:{job_id}:{number}", {})
         task = Task(
             job_id=job_id,
             number=number,
@@ -280,14 +308,17 @@ class Store:
         )
 
     def queued_models(self, models: Sequence[str]) -> list[str]:
-        """Which of these models have queued tasks (or had a moment ago)."""
+        """Which of these models have queued tasks."""
         with self._change() as cache:  # diskcache peeks inside a transaction
             return [model for model in models if cache.peek(prefix=_queue(model))[0] is not None]
 
     # Running
 
     def claim(self, owner: str, models: Sequence[str], *, token: str, now: float) -> Claim | None:
-        """Take the next task for one of these models, jobs in turn; None where nothing is queued."""
+        """Take the next task for one of these models, jobs in turn; None where nothing is queued.
+
+        It is a heartbeat as well.
+        """
         with self._change() as cache:
             for model in models:
                 while True:
@@ -309,7 +340,7 @@ class Store:
         lane = models.index(model)
         queued = progress.states[lane :: len(models)]
         place = queued.find(TaskState.QUEUED.code)
-        progress = replace(progress, lanes=tuple(one for one in progress.lanes if one != model))
+        progress = replace(progress, lanes={one: key for one, key in progress.lanes.items() if one != model})
         if place < 0:
             self._put(job_id, progress)
             return None
@@ -323,6 +354,7 @@ class Store:
         running = self._cache.get("running", {})
         running[f"{job_id}:{number}"] = {"token": token, "owner": owner, "model": model}
         self._cache.set("running", running)
+        self._beat(owner)
         chunk = self._cache.get(f"photos:{job_id}:{place // _PER_RECORD}")
         return Claim(
             job_id=job_id,
@@ -337,19 +369,21 @@ class Store:
     def publish(self, claim: Claim, outcome: Outcome, *, now: float) -> bool:
         """Complete a task, if the claim still holds and nobody cancelled it.
 
-        Returns whether the outcome counts; if not, its files are the caller's to delete.
+        Returns whether the outcome counts; if not, its files are the caller's to delete. To publish
+        again what was published changes nothing and counts.
         """
         with self._change() as cache:
             progress = self._release(claim.job_id, claim.number, claim.token)
             if progress is None:
-                return False
+                published = cache.get(f"task:{claim.job_id}:{claim.number}", {})
+                return bool(published.get("token") == claim.token)
             counts = not progress.cancelled
             state = outcome.state if counts else TaskState.CANCELLED
             if counts:
                 kept = cache.get(f"task:{claim.job_id}:{claim.number}", {})
                 fields = asdict(outcome)
                 fields["state"] = outcome.state.value
-                kept |= {"outcome": fields, "finished_at": now}
+                kept |= {"outcome": fields, "finished_at": now, "token": claim.token}
                 cache.set(f"task:{claim.job_id}:{claim.number}", kept)
                 progress = progress.counted(outcome, now)
                 self._learn_speed(claim.model, outcome)
@@ -358,7 +392,7 @@ class Store:
 
     def speeds(self, models: Sequence[str]) -> dict[str, float]:
         """Seconds a task of each model takes here, smoothed over the last ones; only those known."""
-        found = {model: self._cache.get(f"speed:{model}") for model in models}
+        found = {model: self._get(f"speed:{model}") for model in models}
         return {model: float(seconds) for model, seconds in found.items() if seconds is not None}
 
     def _learn_speed(self, model: str, outcome: Outcome) -> None:
@@ -395,7 +429,7 @@ class Store:
     def running(self) -> list[Running]:
         """Every claimed task."""
         found = []
-        for place, entry in self._cache.get("running", {}).items():
+        for place, entry in self._get("running", {}).items():
             job_id, number = place.split(":")
             progress = self._progress(job_id)
             found.append(
@@ -411,22 +445,27 @@ class Store:
         return found
 
     def heartbeat(self, owner: str) -> None:
-        """Show that an owner is alive."""
-        with self._change() as cache:
-            cache.set(f"owner:{owner}", int(cache.get(f"owner:{owner}", 0)) + 1)
+        """Show that an owner with claimed tasks is alive."""
+        with self._change():
+            self._beat(owner)
+
+    def _beat(self, owner: str) -> None:
+        self._cache.set(f"owner:{owner}", int(self._cache.get(f"owner:{owner}", 0)) + 1)
 
     def heartbeats(self, owners: Sequence[str]) -> dict[str, int]:
         """The counter of each owner; one never seen has 0."""
-        return {owner: int(self._cache.get(f"owner:{owner}", 0)) for owner in owners}
+        return {owner: int(self._get(f"owner:{owner}", 0)) for owner in owners}
 
-    def take_back(self, owner: str, *, max_lost: int, now: float) -> int:
-        """Queue again every task of an owner that is gone; returns how many.
+    def take_back(self, owner: str, *, beat: int, max_lost: int, now: float) -> int:
+        """Queue again every task of an owner whose heartbeat still stands at `beat`; returns how many.
 
         The attempts are not charged: it was the server that ended, not the task. A task that lost
         its server `max_lost` times is charged after all, in case it is what ends them.
         """
         taken = 0
         with self._change() as cache:
+            if cache.get(f"owner:{owner}", 0) != beat:
+                return 0
             for place, entry in dict(cache.get("running", {})).items():
                 if entry["owner"] != owner:
                     continue
@@ -461,7 +500,10 @@ class Store:
             if not counts.queued and not counts.running:
                 return
             states = progress.states.replace(TaskState.QUEUED.code, TaskState.CANCELLED.code)
-            progress = replace(progress, states=states, cancelled=True, revision=progress.revision + 1)
+            self._leave_queues(progress)
+            progress = replace(
+                progress, states=states, lanes={}, cancelled=True, revision=progress.revision + 1
+            )
             self._put(job_id, progress.finish_if_over(now))
 
     def retry(self, job_id: str, states: Sequence[TaskState], *, now: float) -> int:
@@ -516,6 +558,7 @@ class Store:
             mine = [place for place in running if place.startswith(f"{job_id}:")]
             if mine:
                 cache.set("running", {place: running[place] for place in running if place not in mine})
+            self._leave_queues(progress)
             cache.delete(f"job:{job_id}")
             cache.delete(f"progress:{job_id}")
             for start in range(0, record["photo_count"], _PER_RECORD):
@@ -526,50 +569,100 @@ class Store:
     # Inside
 
     def _progress(self, job_id: str) -> "_Progress | None":
-        record = self._cache.get(f"progress:{job_id}")
+        record = self._get(f"progress:{job_id}")
         return None if record is None else _Progress.of_record(record)
 
     def _enqueue(self, job_id: str, model: str, progress: "_Progress") -> "_Progress":
         """Have the job wait its turn for a model, once."""
         if model in progress.lanes:
             return progress
-        self._cache.push(job_id, prefix=_queue(model))
-        return replace(progress, lanes=(*progress.lanes, model))
+        key = self._cache.push(job_id, prefix=_queue(model))
+        return replace(progress, lanes={**progress.lanes, model: key})
+
+    def _leave_queues(self, progress: "_Progress") -> None:
+        for key in progress.lanes.values():
+            self._cache.delete(key)
 
     def _put(self, job_id: str, progress: "_Progress") -> None:
         self._cache.set(f"progress:{job_id}", progress.to_record())
 
+    def _get(self, key: str, default: object = None) -> Any:
+        try:
+            return self._cache.get(key, default)
+        except sqlite3.Error as error:
+            raise _store_error(error) from error
+
     @contextmanager
     def _change(self) -> Iterator[Any]:
         """A write transaction; waits a bounded time for other writers, then raises store_busy."""
-        with ExitStack() as stack:
-            self._enter(lambda: stack.enter_context(self._cache.transact()))
-            yield self._cache
-
-    def _enter(self, begin: Callable[[], object]) -> None:
         until = time.monotonic() + _BUSY_S
+        try:
+            with ExitStack() as stack:
+                # Threads of this process queue up here: SQLite would have them poll, some for long.
+                if self._writing.acquire(timeout=_BUSY_S):
+                    stack.callback(self._writing.release)
+                self._begin(stack, until)
+                yield self._cache
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise _store_error(error) from error
+
+    def _begin(self, stack: ExitStack, until: float) -> None:
         while True:
             try:
-                begin()
+                stack.enter_context(self._cache.transact())
                 return
             except diskcache.Timeout as error:
-                if time.monotonic() >= until:
-                    raise ServiceError(
-                        "store_busy",
-                        "The store is locked by another program.",
-                        "Try again in a moment; close programs that have its database open.",
-                    ) from error
+                # It is what diskcache makes of every error here; only being locked is worth waiting for.
+                reason = error.__context__
+                if reason is None or not _is_busy(reason) or time.monotonic() >= until:
+                    raise _store_error(reason) from error
+
+    def _roll_back(self) -> None:
+        """End what a failed commit may have left open; it would keep everybody else from writing."""
+        with suppress(sqlite3.Error):
+            self._cache._con.rollback()
+
+
+def _code(error: BaseException) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _is_busy(error: BaseException) -> bool:
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _store_error(error: BaseException | None) -> ServiceError:
+    """An error of SQLite as ours. A failed roll-back hides the reason for it, which is what counts."""
+    reasons, reason = [], error
+    while reason is not None:
+        reasons.append(reason)
+        reason = reason.__context__
+    if any(_code(one) == sqlite3.SQLITE_FULL for one in reasons):
+        return ServiceError(
+            "disk_full", "The disk is full: the store cannot be written.", "Make room, then try again."
+        )
+    if any(_is_busy(one) for one in reasons):
+        return ServiceError(
+            "store_busy",
+            "The store is locked by another program.",
+            "Try again in a moment; close programs that have its database open.",
+        )
+    return ServiceError(
+        "store_failed", f"The store's database failed: {error}.", "Look at the data folder and its disk."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Progress:
     """The part of a job that changes.
 
-    `recent` is when the last tasks finished (wall time), `lanes` the models in whose queue it waits.
+    `recent` is when the last tasks finished (wall time), `lanes` the models in whose queues it waits,
+    with its place in each.
     """
 
     states: str
-    lanes: tuple[str, ...] = ()
+    lanes: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
     cancelled: bool = False
     started_at: float | None = None
@@ -579,7 +672,7 @@ class _Progress:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "_Progress":
-        return cls(**{**record, "recent": tuple(record["recent"]), "lanes": tuple(record["lanes"])})
+        return cls(**{**record, "recent": tuple(record["recent"])})
 
     def to_record(self) -> dict[str, object]:
         return asdict(self)

@@ -27,7 +27,8 @@ _TICK_S = 0.25
 _LOOK_AT_DISK_S = 3.0
 _ASK_AGAIN_S = 300.0
 _MAX_LOST = 10
-_NOT_THE_TASKS_FAULT = ("engine_restarted", "engine_stopped", "cancelled")
+_FULL_DISK_PAUSE_S = 5.0
+_NOT_THE_TASKS_FAULT = ("engine_restarted", "engine_stopped", "cancelled", "disk_full")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,7 @@ class Worker:
         self._flights: list[_Flight] = []
         self._others: dict[str, tuple[int, float]] = {}
         self._due: dict[str, float] = {}
+        self._held_up: tuple[float, Problem] | None = None
         self._turn = 0
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -121,12 +123,12 @@ class Worker:
 
     def run_once(self) -> None:
         """One round: heartbeat, collect, stop what lost its claim, take back, claim what fits."""
+        for engine in self._supervised:
+            engine.supervise()
         if self._is_due("heartbeat", self._settings.lease_s / 4):
             if self._flights:
                 self._store.heartbeat(self._owner)
             self._take_back()
-        for engine in self._supervised:
-            engine.supervise()
         self._collect()
         self._reconcile()
         if self._is_due("weights", _LOOK_AT_DISK_S):
@@ -137,41 +139,49 @@ class Worker:
     # Finished
 
     def _collect(self) -> None:
+        held_up: ServiceError | None = None
         for flight in [flight for flight in self._flights if flight.future.done()]:
             # It leaves the list only once the store knows: an error before that is met again.
-            self._finish(flight)
+            try:
+                self._finish(flight)
+            except ServiceError as error:
+                held_up = error
+                continue
+            except Exception as error:  # a mistake of ours ends the attempt, not the worker
+                log.exception("publish_failed", job=flight.claim.job_id, task=flight.claim.number)
+                self._failed_attempt(flight.claim, _mistake(error))
             self._flights.remove(flight)
             self._blobs.empty_outbox(flight.claim.token)
+        if held_up is not None:
+            raise held_up
 
     def _finish(self, flight: _Flight) -> None:
         claim = flight.claim
         try:
             report = self._engine.result(flight.future)
         except TaskError as error:
+            if error.problem.code == "task_error":
+                log.exception("step_failed", job=claim.job_id, task=claim.number)
             self._failed_attempt(claim, error.problem)
             return
-        except Exception as error:
-            log.exception("step_failed", job=claim.job_id, task=claim.number)
-            self._failed_attempt(claim, _unknown(error))
-            return
-        if report.problem is not None:
-            state = TaskState.SKIPPED if report.problem.code == "no_face" else TaskState.FAILED
-            self._publish(claim, Outcome(state=state, problem=report.problem))
-            return
-        self._keep(flight, report)
+        problem = report.problem
+        if problem is None:
+            self._keep(flight, report)
+        elif problem.code in _NOT_THE_TASKS_FAULT:
+            self._failed_attempt(claim, problem)
+        else:
+            state = TaskState.SKIPPED if problem.code == "no_face" else TaskState.FAILED
+            self._publish(claim, Outcome(state=state, problem=problem))
 
     def _keep(self, flight: _Flight, report: Report) -> None:
         claim = flight.claim
-        if report.mask is not None:
-            weights_id = CATALOGUE[claim.model].weights_id
-            self._blobs.keep_mask(claim.photo.sha256, claim.model, weights_id, report.mask.path)
         try:
             cutout = self._blobs.adopt(claim.job_id, claim.number, claim.token, report)
         except ServiceError as error:
-            if error.problem.code == "not_found":  # the job was deleted meanwhile
-                self._store.give_back(claim, charge=False, now=self._clock.now())
-                return
-            raise
+            if error.problem.code == "disk_full":
+                raise
+            self._failed_attempt(claim, error.problem)  # which does nothing where the job was deleted
+            return
         outcome = Outcome(
             state=TaskState.DONE,
             cutout=cutout,
@@ -182,6 +192,9 @@ class Worker:
         )
         if not self._publish(claim, outcome):
             self._blobs.drop_output(claim.job_id, cutout)
+        elif report.mask is not None:
+            weights_id = CATALOGUE[claim.model].weights_id
+            self._blobs.keep_mask(claim.photo.sha256, claim.model, weights_id, report.mask.path)
 
     def _publish(self, claim: Claim, outcome: Outcome) -> bool:
         published = self._store.publish(claim, outcome, now=self._clock.now())
@@ -200,6 +213,8 @@ class Worker:
         """An attempt that ended without an answer: again, until it has had its share."""
         if problem.code in _NOT_THE_TASKS_FAULT:
             self._store.give_back(claim, charge=False, now=self._clock.now())
+            if problem.code == "disk_full":
+                self._held_up = (self._clock.monotonic() + _FULL_DISK_PAUSE_S, problem)
         elif claim.attempt < self._settings.max_attempts:
             log.warning("attempt_failed", job=claim.job_id, task=claim.number, code=problem.code)
             self._store.give_back(claim, charge=True, now=self._clock.now())
@@ -229,17 +244,18 @@ class Worker:
             owner: seen if (seen := self._others.get(owner)) is not None and seen[0] == beat else (beat, now)
             for owner, beat in beats.items()
         }
-        for owner, (_, since) in list(self._others.items()):
+        for owner, (beat, since) in list(self._others.items()):
             if now - since >= self._settings.lease_s:
-                taken = self._store.take_back(owner, max_lost=_MAX_LOST, now=self._clock.now())
+                wall = self._clock.now()
+                taken = self._store.take_back(owner, beat=beat, max_lost=_MAX_LOST, now=wall)
                 log.warning("tasks_taken_back", owner=owner, tasks=taken)
                 del self._others[owner]
 
     # Claiming
 
     def _claim(self) -> None:
-        ready = self._weights.ready()
-        models = [NO_MODEL, *ready]
+        self._wait_for_room()
+        models = [NO_MODEL, *self._weights.ready()]
         while len(self._flights) < self._engine.capacity and not self._stopping.is_set():
             self._blobs.check_space()
             self._turn += 1
@@ -256,15 +272,25 @@ class Worker:
                 problem = Problem(code="server_lost", message="The server ended while it was worked on.")
                 poison = _poison(problem, claim.attempt - 1)
                 self._publish(claim, Outcome(state=TaskState.FAILED, problem=poison))
-                continue
-            self._launch(claim)
+            elif not self._launch(claim):
+                self._store.give_back(claim, charge=False, now=self._clock.now())
+                return  # or it would be claimed again at once
 
-    def _launch(self, claim: Claim) -> None:
+    def _wait_for_room(self) -> None:
+        """Raise disk_full for a while after a child met it, though the reserve seems to be free."""
+        if self._held_up is None:
+            return
+        until, problem = self._held_up
+        if self._clock.monotonic() < until:
+            raise ServiceError(problem.code, problem.message, problem.advice)
+        self._held_up = None
+
+    def _launch(self, claim: Claim) -> bool:
+        """Hand a task to the engine; False where it cannot take it now."""
         spec = CATALOGUE.get(claim.model)
         weights = self._weights.ready().get(claim.model)
         if spec is not None and weights is None:  # lost between claiming and now
-            self._store.give_back(claim, charge=False, now=self._clock.now())
-            return
+            return False
         mask = None if spec is None else self._blobs.mask(claim.photo.sha256, spec.name, spec.weights_id)
         order = Order(
             photo=self._blobs.photo(claim.job_id, claim.photo.sha256),
@@ -278,10 +304,11 @@ class Worker:
         try:
             future = self._engine.submit(child.run, order)
         except TaskError:
-            self._store.give_back(claim, charge=False, now=self._clock.now())
-            return
+            self._blobs.empty_outbox(claim.token)
+            return False
         future.add_done_callback(lambda _: self._wake.set())
         self._flights.append(_Flight(claim=claim, future=future, mask_from_cache=mask is not None))
+        return True
 
     def _ask_for_weights(self) -> None:
         """Fetch what queued tasks wait for; a model that could not be had is asked for again later."""
@@ -291,16 +318,20 @@ class Worker:
                 self._weights.request(name)
 
     def _drain(self) -> None:
-        try:
-            self._collect()
-            for flight in self._flights:
-                self._engine.cancel(flight.future)
-                self._store.give_back(flight.claim, charge=False, now=self._clock.now())
-                self._blobs.empty_outbox(flight.claim.token)
-        except PhotoprocError as error:
-            # The heartbeat ends with us, so the next server takes the tasks back.
-            log.warning("drain_failed", code=error.problem.code)
-        self._flights.clear()
+        """Publish what is finished, queue the rest again; what fails here, the lease puts right."""
+        for step in (self._collect, self._give_all_back):
+            try:
+                step()
+            except Exception:
+                log.exception("drain_failed", step=step.__name__)
+
+    def _give_all_back(self) -> None:
+        flights, self._flights = self._flights, []
+        for flight in flights:
+            self._engine.cancel(flight.future)
+        for flight in flights:
+            self._store.give_back(flight.claim, charge=False, now=self._clock.now())
+            self._blobs.empty_outbox(flight.claim.token)
 
     def _is_due(self, what: str, every_s: float) -> bool:
         now = self._clock.monotonic()
@@ -318,9 +349,9 @@ def _poison(problem: Problem, attempts: int) -> Problem:
     )
 
 
-def _unknown(error: BaseException) -> Problem:
+def _mistake(error: BaseException) -> Problem:
     return Problem(
         code="task_error",
-        message=f"The step ended with {type(error).__name__}.",
+        message=f"Its result could not be kept ({type(error).__name__}).",
         advice="Retry it; if it fails again, the log has the details.",
     )

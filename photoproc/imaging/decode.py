@@ -226,12 +226,12 @@ def _to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, Image.I
 def _gray_from_wide(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """16-bit (and float) gray to 8 bits by scale; Pillow's own conversion clips at 255.
 
-    Where the file does not say what white is, the smallest usual white that holds every value is it.
+    Wide files often hold narrow values, so white is the smallest usual one that no value is above.
     """
     values = np.asarray(image).astype(np.float32)
-    top = 65535.0
-    if not image.mode.startswith("I;16") and values.max(initial=0) <= 255:
-        top = 1.0 if image.mode == "F" and values.max(initial=0) <= 1.0 else 255.0
+    top = 65535.0 if values.max(initial=0) > 255 else 255.0
+    if image.mode == "F" and values.max(initial=0) <= 1.0:
+        top = 1.0
     gray = Image.fromarray(np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8))
     nothing = image.info.get("transparency")
     alpha = None if nothing is None else Image.fromarray(np.where(values == nothing, 0, 255).astype(np.uint8))

@@ -38,16 +38,19 @@ def _without_density(png: bytes) -> bytes:
     return png
 
 
-def from_mask_png(data: bytes) -> U8:
-    """A mask written by `to_png`: height × width, uint8."""
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-        return np.asarray(image.convert("L"))
+def from_mask_png(data: bytes) -> U8 | None:
+    """A mask written by `to_png`: height × width, uint8; None where it is damaged."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            return np.asarray(image.convert("L"))
+    except (OSError, SyntaxError, ValueError):
+        return None
 
 
 def to_preview(picture: U8, icc: bytes | None = None) -> bytes:
     """A small WebP for grids, from a picture that is already small."""
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, "WEBP", quality=82, method=2, icc_profile=icc)
+    Image.fromarray(picture).save(out, "WEBP", quality=80, method=0, icc_profile=icc)
     return out.getvalue()
 
 

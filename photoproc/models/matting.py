@@ -44,7 +44,7 @@ class Matting:
     def predict(self, picture: Image.Image, spec: ModelSpec, weights: Path) -> Prediction:
         """Predict the mask of an RGB picture that is at `spec.input_wh` already.
 
-        Raises ModelError weights_checksum or model_broken.
+        Raises ModelError weights_checksum or model_broken, and MemoryError.
         """
         started = time.perf_counter()
         session = self._sessions.get(spec.name)
@@ -53,11 +53,19 @@ class Matting:
             session = self._sessions[spec.name] = self._load(spec, weights)
         loaded = time.perf_counter()
         try:
-            mask = np.asarray(session.predict(picture)[0].convert("L"))
-        except (onnxruntime.capi.onnxruntime_pybind11_state.Fail, ValueError, IndexError) as error:
-            raise ModelError(
-                "model_broken", f"The model {spec.name} could not run on this photo.", "Choose another model."
-            ) from error
+            # A model that sees the same everywhere gives 0/0, which becomes an empty mask.
+            with np.errstate(invalid="ignore", divide="ignore"):
+                mask = np.asarray(session.predict(picture)[0].convert("L"))
+        except Exception as error:
+            if _out_of_memory(error):
+                raise MemoryError(str(error)) from error
+            if _of_onnxruntime(error) or isinstance(error, ValueError | IndexError):
+                raise ModelError(
+                    "model_broken",
+                    f"The model {spec.name} could not run on this photo.",
+                    "Choose another model.",
+                ) from error
+            raise
         return Prediction(
             mask=mask,
             load_s=loaded - started if cold else 0.0,
@@ -80,13 +88,25 @@ class Matting:
                 warnings.simplefilter("ignore", RuntimeWarning)  # the provider that ran is reported instead
                 return local(spec.name, options)
         except Exception as error:
-            if type(error).__module__.startswith("onnxruntime"):
+            if _out_of_memory(error):
+                raise MemoryError(str(error)) from error
+            if _of_onnxruntime(error):
                 raise ModelError(
                     "model_broken",
                     f"The weights of {spec.name} cannot be loaded.",
                     "Delete the file and download it again on the System page.",
                 ) from error
             raise
+
+
+def _of_onnxruntime(error: Exception) -> bool:
+    return type(error).__module__.startswith("onnxruntime")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return _of_onnxruntime(error) and any(
+        word in str(error) for word in ("bad_alloc", "bad allocation", "Failed to allocate")
+    )
 
 
 def _rembg_sessions() -> dict[str, Any]:

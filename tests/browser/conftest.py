@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Error, Page, sync_playwright
 from tests.conftest import skip_or_fail
 from tests.server import Server, serving
 
-_FLAGS = [
+FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
@@ -22,7 +22,7 @@ def browser() -> Iterator[Browser]:
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as play:
         try:
-            launched = play.chromium.launch(executable_path=found, args=_FLAGS)
+            launched = play.chromium.launch(executable_path=found, args=FLAGS)
         except Error as error:
             skip_or_fail(f"no Chromium on this machine (apt-get install chromium): {error.message[:100]}")
             return

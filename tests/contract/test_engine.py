@@ -1,0 +1,409 @@
+"""Engines: every call ends, with its answer or with the right error, whatever becomes of the children."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from photoproc import engine as engine_module
+from photoproc.engine import Engine, LocalEngine
+from photoproc.errors import TaskError
+from tests.fakes import FakeEngine
+from tests.faults import acts
+from tests.faults.processes import children_of, is_alive, is_stopped, kill
+from tests.waiting import until
+
+ROOT = Path(__file__).parents[2]
+
+
+class Make(Protocol):
+    """Starts an engine of children with these limits; it is stopped after the test."""
+
+    def __call__(self, children: int = 1, *, timeout_s: float = 60, memory_mb: int = 0) -> LocalEngine: ...
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[LocalEngine] = []
+
+    def start(children: int = 1, *, timeout_s: float = 60, memory_mb: int = 0) -> LocalEngine:
+        made.append(LocalEngine(children=children, threads=3, timeout_s=timeout_s, memory_mb=memory_mb))
+        return made[-1]
+
+    yield start
+    for engine in made:
+        engine.stop()
+
+
+def finish(engine: Engine, future: "Future[Any]", *, within_s: float = 20) -> Any:
+    """What becomes of a call, under supervision as the worker gives it."""
+
+    def over() -> bool:
+        engine.supervise()
+        return future.done()
+
+    until(over, within_s=within_s)
+    return engine.result(future)
+
+
+def error_of(engine: Engine, future: "Future[Any]", *, within_s: float = 20) -> str:
+    with pytest.raises(TaskError) as caught:
+        finish(engine, future, within_s=within_s)
+    return caught.value.problem.code
+
+
+def told_by(sign: Path) -> int:
+    """The process id a child has written to a file."""
+    until(sign.exists)
+    return int(sign.read_text())
+
+
+class EngineContract:
+    """What holds for every engine. `run` lets what was submitted run, where that needs a nudge."""
+
+    @pytest.fixture
+    def engine(self) -> Engine:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def run(self, engine: Engine) -> Callable[[], object]:
+        return lambda: None
+
+    def test_it_runs_a_function_and_answers(self, engine: Engine, run: Callable[[], object]) -> None:
+        calls = [engine.submit(acts.double, number) for number in range(5)]
+        run()
+        assert [finish(engine, call) for call in calls] == [0, 2, 4, 6, 8]
+
+    def test_it_says_how_many_calls_run_at_once(self, engine: Engine) -> None:
+        assert engine.capacity == 1
+
+    def test_an_error_of_the_function_is_an_error_of_the_task(
+        self, engine: Engine, run: Callable[[], object]
+    ) -> None:
+        call = engine.submit(acts.raise_value_error)
+        run()
+        with pytest.raises(TaskError) as caught:
+            finish(engine, call)
+        assert caught.value.problem.code == "task_error"
+        assert "ValueError" in caught.value.problem.message
+        after = engine.submit(acts.double, 4)
+        run()
+        assert finish(engine, after) == 8
+
+    def test_a_cancelled_call_says_so(self, engine: Engine, tmp_path: Path) -> None:
+        call = engine.submit(acts.hang, tmp_path / "hanging")
+        engine.cancel(call)
+        assert error_of(engine, call) == "cancelled"
+        engine.cancel(call)
+
+    def test_an_ended_call_cannot_be_cancelled(self, engine: Engine, run: Callable[[], object]) -> None:
+        call = engine.submit(acts.double, 1)
+        run()
+        finish(engine, call)
+        engine.cancel(call)
+        assert engine.result(call) == 2
+
+    def test_stopping_ends_what_is_unfinished_as_cancelled(self, engine: Engine, tmp_path: Path) -> None:
+        calls = [engine.submit(acts.hang, tmp_path / f"{number}") for number in range(3)]
+        engine.stop()
+        assert [error_of(engine, call) for call in calls] == ["cancelled"] * 3
+
+    def test_a_stopped_engine_takes_nothing_more(self, engine: Engine) -> None:
+        engine.stop()
+        engine.stop()
+        engine.supervise()
+        with pytest.raises(TaskError) as caught:
+            engine.submit(acts.double, 1)
+        assert caught.value.problem.code == "engine_stopped"
+
+
+class TestFakeEngine(EngineContract):
+    @pytest.fixture
+    def engine(self) -> Engine:
+        return FakeEngine(1)
+
+    @pytest.fixture
+    def run(self, engine: Engine) -> Callable[[], object]:
+        assert isinstance(engine, FakeEngine)
+        return engine.run_all
+
+
+class TestLocalEngine(EngineContract):
+    @pytest.fixture
+    def engine(self, make: Make) -> Engine:
+        return make()
+
+
+# Children that die
+
+
+@pytest.mark.parametrize(
+    ("death", "how"),
+    [
+        (acts.kill_yourself, "signal 9"),
+        (acts.segfault, "signal 11"),
+        (partial(acts.leave, 3), "exit code 3"),
+    ],
+)
+def test_a_crash_is_that_calls_alone_and_the_child_is_replaced(
+    make: Make, death: Callable[[], None], how: str
+) -> None:
+    engine = make()
+    first = finish(engine, engine.submit(acts.pid))
+    function, args = (death.func, death.args) if isinstance(death, partial) else (death, ())
+    call = engine.submit(function, *args)
+    with pytest.raises(TaskError) as caught:
+        finish(engine, call)
+    assert caught.value.problem.code == "child_crashed"
+    assert how in caught.value.problem.message
+    second = finish(engine, engine.submit(acts.pid))
+    assert second != first
+    assert not is_alive(first)
+
+
+def test_a_neighbour_of_a_crash_goes_on(make: Make, tmp_path: Path) -> None:
+    engine = make(2)
+    steady = engine.submit(acts.take, 1.0)
+    until(steady.running)
+    for _ in range(2):
+        assert error_of(engine, engine.submit(acts.kill_yourself)) == "child_crashed"
+    assert not steady.done()
+    assert finish(engine, steady) == 1.0
+
+
+def test_a_child_that_leaves_quietly_ends_its_call_at_once(make: Make) -> None:
+    engine = make()
+    assert error_of(engine, engine.submit(acts.leave, 0), within_s=10) == "child_crashed"
+    assert finish(engine, engine.submit(acts.double, 2)) == 4
+
+
+def test_a_child_that_dies_before_anybody_saw_it_begin_ends_its_call(make: Make) -> None:
+    engine = make(2)
+    steady = engine.submit(acts.take, 30.0)
+    until(steady.running)
+    finish(engine, engine.submit(acts.pid))
+    (task,) = engine._pool._pool_manager.task_manager.tasks.values()
+    del engine._pool._pool_manager.worker_manager.workers[task.worker_id]  # as when pebble overlooks it
+    assert error_of(engine, steady, within_s=5) == "child_crashed"
+
+
+def test_idle_children_that_are_killed_do_not_break_the_engine(make: Make) -> None:
+    engine = make(2)
+    finish(engine, engine.submit(acts.pid))
+    before = [child.pid for child in engine.children()]
+    for pid in before:
+        kill(pid)
+    until(lambda: not any(is_alive(pid) for pid in before))
+    answered = 0
+    while not answered:  # a call made while nobody has noticed yet may be told to come again
+        try:
+            answered = finish(engine, engine.submit(acts.double, 3))
+        except TaskError as error:
+            assert error.problem.code == "engine_restarted"  # noqa: PT017
+    assert answered == 6
+    until(lambda: sum(child.alive for child in engine.children()) == 2)
+    assert not {child.pid for child in engine.children()} & set(before)
+
+
+def test_every_call_ends_also_where_thousands_wait_when_the_children_are_lost(make: Make) -> None:
+    engine = make()
+    idle = finish(engine, engine.submit(acts.pid))
+    kill(idle)
+    calls = [engine.submit(acts.double, number) for number in range(4000)]
+
+    def over() -> bool:
+        engine.supervise()
+        return all(call.done() for call in calls)
+
+    until(over, within_s=30)
+    for number, call in enumerate(calls):
+        try:
+            assert engine.result(call) == 2 * number
+        except TaskError as error:
+            assert error.problem.code in ("engine_restarted", "child_crashed")  # noqa: PT017
+
+
+def test_where_no_process_can_be_started_calls_are_refused_until_it_can(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make()
+
+    def refuse(*_: object) -> None:
+        raise OSError("Resource temporarily unavailable")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("pebble.pool.process.launch_process", refuse)
+        with pytest.raises(TaskError) as caught:
+            engine.submit(acts.double, 1)
+        assert caught.value.problem.code == "engine_restarted"
+        engine.supervise()
+    assert finish(engine, engine.submit(acts.double, 1)) == 2
+
+
+# Children that hang
+
+
+@pytest.mark.parametrize("act", [acts.hang, acts.spin])
+def test_a_call_beyond_its_time_is_killed_and_the_child_replaced(
+    make: Make, tmp_path: Path, act: Callable[[Path], None]
+) -> None:
+    engine = make(timeout_s=0.5)
+    call = engine.submit(act, tmp_path / "sign")
+    assert error_of(engine, call) == "task_timeout"
+    pid = told_by(tmp_path / "sign")
+    until(lambda: not is_alive(pid), within_s=5)
+    assert finish(engine, engine.submit(acts.pid)) != pid
+
+
+def test_a_stopped_child_is_killed_when_its_time_is_over(make: Make, tmp_path: Path) -> None:
+    engine = make(timeout_s=1.0)
+    call = engine.submit(acts.spin, tmp_path / "sign")
+    pid = told_by(tmp_path / "sign")
+    kill(pid, signal.SIGSTOP)
+    until(lambda: is_stopped(pid))
+    assert error_of(engine, call) == "task_timeout"
+    until(lambda: not is_alive(pid), within_s=5)
+
+
+def test_the_time_of_a_call_begins_when_it_runs(make: Make) -> None:
+    engine = make(timeout_s=1.5)
+    calls = [engine.submit(acts.take, 0.6) for _ in range(4)]
+    assert [finish(engine, call) for call in calls] == [0.6] * 4
+
+
+def test_a_clock_that_jumps_a_day_ends_no_call(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make(timeout_s=30)
+    call = engine.submit(acts.take, 1.0)
+    until(call.running)
+    real = time.time
+    for jump in (86_400, -86_400):
+        monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
+        engine.supervise()
+        assert not call.done()
+    assert finish(engine, call) == 1.0
+
+
+def test_cancelling_kills_the_child_within_five_seconds_and_another_serves_the_next_call(
+    make: Make, tmp_path: Path
+) -> None:
+    engine = make()
+    call = engine.submit(acts.hang, tmp_path / "sign")
+    pid = told_by(tmp_path / "sign")
+    engine.cancel(call)
+    assert error_of(engine, call) == "cancelled"
+    until(lambda: not is_alive(pid), within_s=5)
+    assert finish(engine, engine.submit(acts.pid)) != pid
+
+
+def test_children_that_begin_nothing_are_replaced(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_START_LIMIT_S", 1.0)
+    engine = make()
+    pid = finish(engine, engine.submit(acts.pid))
+    kill(pid, signal.SIGSTOP)
+    until(lambda: is_stopped(pid))
+    call = engine.submit(acts.double, 1)
+    assert error_of(engine, call) == "engine_restarted"
+    until(lambda: not is_alive(pid), within_s=5)
+    monkeypatch.undo()
+    assert finish(engine, engine.submit(acts.double, 1)) == 2
+
+
+def test_a_long_queue_is_not_taken_for_a_standstill(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make()
+    pid = finish(engine, engine.submit(acts.pid))
+    monkeypatch.setattr(engine_module, "_START_LIMIT_S", 0.5)
+    calls = [engine.submit(acts.take, 0.1) for _ in range(15)]
+    assert [finish(engine, call) for call in calls] == [0.1] * 15
+    assert finish(engine, engine.submit(acts.pid)) == pid
+
+
+# Stopping
+
+
+def test_stopping_kills_even_deaf_and_stopped_children_and_releases_who_waits(
+    make: Make, tmp_path: Path
+) -> None:
+    engine = make(3)
+    deaf = engine.submit(acts.hang, tmp_path / "deaf")
+    engine.submit(acts.spin, tmp_path / "stopped")
+    pids = [told_by(tmp_path / name) for name in ("deaf", "stopped")]
+    kill(pids[1], signal.SIGSTOP)
+    all_pids = [child.pid for child in engine.children()]
+    told: list[str] = []
+
+    def wait() -> None:
+        try:
+            engine.result(deaf)
+        except TaskError as error:
+            told.append(error.problem.code)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    started = time.monotonic()
+    engine.stop()
+    assert time.monotonic() - started < 4
+    waiting.join(5)
+    assert told == ["cancelled"]
+    assert set(pids) < set(all_pids)
+    until(lambda: not any(is_alive(pid) for pid in all_pids), within_s=2)
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> "Iterator[subprocess.Popen[str]]":
+    """A process of its own with three children: one deaf, one computing, one idle."""
+    page = tmp_path / "page.py"
+    page.write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write('page ' + __name__)\n")
+    command = [sys.executable, str(ROOT / "tests/faults/parent.py"), str(tmp_path / "ran"), str(page)]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        yield process
+        process.kill()
+
+
+def test_children_die_with_a_parent_that_is_killed(parent: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    assert parent.stdout is not None
+    pids = {int(parent.stdout.readline()), told_by(tmp_path / "hanging"), told_by(tmp_path / "spinning")}
+    all_pids = children_of(parent.pid)
+    assert pids < set(all_pids)
+    kill(parent.pid)
+    until(lambda: not any(is_alive(pid) for pid in all_pids), within_s=5)
+
+
+def test_children_import_neither_streamlit_nor_the_main_module(
+    parent: "subprocess.Popen[str]", tmp_path: Path
+) -> None:
+    assert parent.stdout is not None
+    parent.stdout.readline()
+    imported = set(parent.stdout.readline().split())
+    assert "photoproc.child" in imported
+    assert not imported & {"streamlit", "diskcache", "fastapi", "rembg", "cv2", "photoproc.store"}
+    for name in ("hanging", "spinning"):
+        told_by(tmp_path / name)
+    assert (tmp_path / "ran").read_text().split() == ["__main__"]
+
+
+# What children are given
+
+
+def test_children_have_their_share_of_threads_and_memory(make: Make) -> None:
+    engine = make(memory_mb=1024)
+    assert finish(engine, engine.submit(acts.threads)) == "3"
+    with pytest.raises(TaskError) as caught:
+        finish(engine, engine.submit(acts.allocate, 4096))
+    assert "MemoryError" in caught.value.problem.message
+    assert finish(engine, engine.submit(acts.allocate, 1)) == 1024 * 1024
+
+
+def test_warming_up_reaches_every_child(make: Make) -> None:
+    engine = make(2)
+    engine.start(acts.pid)
+    until(lambda: sum(child.alive for child in engine.children()) == 2)

@@ -1,0 +1,73 @@
+"""What tests have child processes do: answer, fail, die, hang."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def raise_value_error() -> None:
+    raise ValueError("of the function itself")
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def take(seconds: float) -> float:
+    """Be busy for so long."""
+    threading.Event().wait(seconds)
+    return seconds
+
+
+def kill_yourself(number: int = signal.SIGKILL) -> None:
+    os.kill(os.getpid(), number)
+    threading.Event().wait()
+
+
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+def leave(code: int) -> None:
+    """End the process as a library would that calls exit()."""
+    os._exit(code)
+
+
+def hang(sign: Path) -> None:
+    """Write the process id to a file, then never end, and do not heed SIGTERM."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    say(sign)
+    threading.Event().wait()
+
+
+def spin(sign: Path) -> None:
+    """Write the process id to a file, then compute for ever."""
+    say(sign)
+    while True:
+        pass
+
+
+def say(sign: Path) -> None:
+    part = sign.with_name(f"{sign.name}.part")
+    part.write_text(str(os.getpid()))
+    part.replace(sign)
+
+
+def modules() -> tuple[list[str], str | None]:
+    """What is imported here, and the file of the main module."""
+    return sorted(sys.modules), getattr(sys.modules["__main__"], "__file__", None)
+
+
+def allocate(megabytes: int) -> int:
+    return len(bytearray(megabytes * 1024 * 1024))
+
+
+def threads() -> str:
+    return os.environ["OMP_NUM_THREADS"]

@@ -1,0 +1,125 @@
+"""Composing: exact where opaque, nothing where transparent, rounded in between."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from PIL import Image
+
+from photoproc.imaging import compose
+from photoproc.recipe import Background, Colour, Keep, Transparent
+from tests.pictures import picture
+
+U8 = NDArray[np.uint8]
+
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
+alphas_of = st.sampled_from([0, 1, 2, 127, 128, 254, 255]) | st.integers(0, 255)
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> tuple[U8, U8]:
+    """A small photo (height × width × 3) and an alpha for it; some are not contiguous, as crops are."""
+    height, width = draw(sizes)
+    margin = draw(st.integers(0, 2))
+    rgb = draw(hnp.arrays(np.uint8, (height + margin, width + margin, 3)))
+    alpha = draw(hnp.arrays(np.uint8, (height + margin, width + margin), elements=alphas_of))
+    return rgb[margin:, margin:], alpha[margin:, margin:]
+
+
+colours = st.tuples(*[st.integers(0, 255)] * 3).map(lambda rgb: Colour(colour=f"#{bytes(rgb).hex()}"))
+
+
+@given(layer=layers())
+def test_on_nothing_the_subject_is_exact_and_what_was_removed_is_gone(layer: tuple[U8, U8]) -> None:
+    rgb, alpha = layer
+    out = compose.compose(rgb, alpha, Transparent())
+    assert out.dtype == np.uint8
+    assert np.array_equal(out[..., 3], alpha)
+    assert np.array_equal(out[..., :3][alpha > 0], rgb[alpha > 0])
+    assert not out[..., :3][alpha == 0].any()
+
+
+@given(layer=layers(), background=colours)
+def test_on_a_colour_each_value_is_the_rounded_blend(layer: tuple[U8, U8], background: Colour) -> None:
+    rgb, alpha = layer
+    before = rgb.copy()
+    out = compose.compose(rgb, alpha, background)
+    assert out.shape == rgb.shape
+    for y, x, channel in np.ndindex(rgb.shape):
+        weight = int(alpha[y, x])
+        exact = (int(rgb[y, x, channel]) * weight + background.rgb[channel] * (255 - weight)) / 255
+        assert abs(int(out[y, x, channel]) - exact) <= 0.5
+    assert np.array_equal(out[alpha == 255], rgb[alpha == 255])
+    assert (out[alpha == 0] == background.rgb).all()
+    assert np.array_equal(rgb, before)
+
+
+@given(layer=layers())
+def test_keeping_the_background_keeps_the_photo_and_its_own_transparency(layer: tuple[U8, U8]) -> None:
+    rgb, alpha = layer
+    assert np.array_equal(compose.compose(rgb, None, Keep()), rgb)
+    assert np.array_equal(compose.compose(rgb, alpha, Keep())[..., 3], alpha)
+
+
+@pytest.mark.parametrize(("background", "bands"), [(Transparent(), 4), (Colour(), 3), (Keep(), 3)])
+def test_a_photo_without_alpha_is_opaque(background: Background, bands: int) -> None:
+    rgb = np.asarray(picture())
+    out = compose.compose(rgb, None, background)
+    assert out.shape == (*rgb.shape[:2], bands)
+    assert np.array_equal(out[..., :3], rgb)
+    assert (out[..., 3:] == 255).all()
+
+
+@given(masks=sizes.flatmap(lambda size: st.tuples(*[hnp.arrays(np.uint8, size, elements=alphas_of)] * 2)))
+def test_the_mask_stays_within_the_photos_own_transparency(masks: tuple[U8, U8]) -> None:
+    mask, own = masks
+    both = compose.combine_alpha(mask, own)
+    assert both.dtype == np.uint8
+    assert (np.abs(both - mask.astype(float) * own / 255) <= 0.5).all()
+    assert (both <= np.minimum(mask, own)).all()
+    assert np.array_equal(compose.combine_alpha(mask, np.full_like(mask, 255)), mask)
+
+
+def test_a_photo_without_transparency_takes_the_mask_as_it_is() -> None:
+    mask = np.asarray(picture(mode="L"))
+    assert compose.combine_alpha(mask, None) is mask
+
+
+@given(size_wh=st.tuples(st.integers(1, 700), st.integers(1, 700)), value=st.integers(0, 255))
+def test_an_even_mask_stays_even_at_every_size(size_wh: tuple[int, int], value: int) -> None:
+    scaled = compose.scale_mask(np.full((320, 320), value, np.uint8), size_wh)
+    assert scaled.shape == (size_wh[1], size_wh[0])
+    assert scaled.dtype == np.uint8
+    assert (scaled == value).all()
+
+
+@pytest.mark.parametrize(
+    "size_wh", [(320, 320), (512, 384), (2000, 1500), (200, 150), (1000, 100), (90, 900), (1, 7), (40_000, 5)]
+)
+def test_a_mask_is_scaled_as_rembg_scales_it(size_wh: tuple[int, int]) -> None:
+    blob = Image.new("L", (320, 320))
+    blob.paste(255, (60, 90, 250, 300))
+    blob.paste(picture(80, 90, "L"), (100, 100))
+    expected = np.asarray(blob.resize(size_wh, Image.Resampling.LANCZOS), int)
+    scaled = compose.scale_mask(np.asarray(blob), size_wh).astype(int)
+    assert np.abs(scaled - expected).mean() <= 0.05
+    assert np.minimum(scaled, expected).sum() >= 0.999 * np.maximum(scaled, expected).sum()
+
+
+def test_the_photo_reaches_the_model_as_rembg_would_send_it() -> None:
+    photo = picture(900, 700)
+    sent = compose.shrink_for_model(np.asarray(photo), (320, 320))
+    assert sent.mode == "RGB"
+    assert np.array_equal(np.asarray(sent), np.asarray(photo.resize((320, 320), Image.Resampling.LANCZOS)))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_small_copies_average_what_they_leave_out(mode: str) -> None:
+    photo = np.asarray(picture(640, 480, mode))
+    small = compose.shrink_picture(photo, (64, 48))
+    assert small.shape == (48, 64, *photo.shape[2:])
+    assert abs(float(small.mean()) - float(photo.mean())) < 1
+    assert small.std() < photo.std() * 0.55
+    assert compose.shrink_picture(photo, (640, 480)) is photo

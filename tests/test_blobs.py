@@ -1,0 +1,444 @@
+"""Picture files: no photo goes while somebody holds it, none stays when nobody does."""
+
+import errno
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO, cast
+
+import pytest
+
+from photoproc.blobs import STAGING_LIFE_S, Blobs
+from photoproc.child import Report, Written
+from photoproc.errors import PhotoError, ServiceError
+from photoproc.jobs import Cutout
+from tests.waiting import at_once
+
+BATCH, OTHER = "b" * 32, "c" * 32
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def blobs(root: Path) -> Blobs:
+    return Blobs(root, min_free_bytes=0)
+
+
+def upload(blobs: Blobs, data: bytes = b"photo", batch: str = BATCH) -> Path:
+    """Stage a photo; returns its staged file."""
+    received = blobs.receive(io.BytesIO(data), max_bytes=1000)
+    blobs.stage(batch, received)
+    return blobs.staged(batch, received.sha256)
+
+
+def make_job(blobs: Blobs, name: str, *datas: bytes) -> list[str]:
+    """A job of photos uploaded for it; returns their hashes."""
+    staged = [upload(blobs, data) for data in datas]
+    blobs.open_job(name, staged)
+    blobs.drop_batch(BATCH)
+    return [path.name for path in staged]
+
+
+def add_mask(blobs: Blobs, root: Path, sha256: str, data: bytes = b"mask") -> Path:
+    written = root / "tmp" / "a-mask"
+    written.write_bytes(data)
+    blobs.keep_mask(sha256, "u2net", "w1", written)
+    mask = blobs.mask(sha256, "u2net", "w1")
+    assert mask is not None
+    return mask
+
+
+def files(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def no_links(source: object, target: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.fixture(params=["links", "no links"])
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """On a file system with hard links, and on one without."""
+    if request.param == "no links":
+        monkeypatch.setattr(os, "link", no_links)
+    return str(request.param)
+
+
+# Receiving
+
+
+def test_what_is_received_is_counted_and_hashed(blobs: Blobs) -> None:
+    data = os.urandom(3_000_000)
+    received = blobs.receive(io.BytesIO(data), max_bytes=len(data))
+    assert received.byte_count == len(data)
+    assert received.sha256 == hashlib.sha256(data).hexdigest()
+    assert received.path.read_bytes() == data
+
+
+def test_a_file_over_the_limit_is_refused_and_leaves_nothing(blobs: Blobs, root: Path) -> None:
+    with pytest.raises(PhotoError) as caught:
+        blobs.receive(io.BytesIO(b"x" * 11), max_bytes=10)
+    assert caught.value.problem.code == "file_too_large"
+    assert files(root) == set()
+
+
+class Failing:
+    """A stream or file that fails in the middle."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error, self.given = error, False
+
+    def read(self, size: int) -> bytes:
+        if self.given:
+            raise self.error
+        self.given = True
+        return b"some"
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), ServiceError, "disk_full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), ServiceError, "disk_full"),
+        (OSError(errno.EIO, "Input/output error"), ServiceError, "disk_error"),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
+    ],
+)
+def test_an_upload_that_fails_midway_leaves_nothing(
+    blobs: Blobs, root: Path, error: BaseException, raised: type[BaseException], code: str | None
+) -> None:
+    with pytest.raises(raised) as caught:
+        blobs.receive(cast(BinaryIO, Failing(error)), max_bytes=100)
+    if isinstance(caught.value, ServiceError):
+        assert caught.value.problem.code == code
+    assert files(root) == set()
+
+
+def test_a_disk_below_its_reserve_takes_nothing_more(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = Blobs(root, min_free_bytes=100)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=99))
+    for refused in (blobs.check_space, lambda: blobs.receive(io.BytesIO(b"x"), max_bytes=9)):
+        with pytest.raises(ServiceError) as caught:
+            refused()
+        assert caught.value.problem.code == "disk_full"
+    assert files(root) == set()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100))
+    blobs.check_space()
+
+
+def test_staging_and_discarding_leave_nothing_in_tmp(blobs: Blobs, root: Path, either: str) -> None:
+    upload(blobs)
+    upload(blobs)  # the same photo again
+    upload(blobs, batch=OTHER)
+    blobs.discard(blobs.receive(io.BytesIO(b"y"), max_bytes=9))
+    assert [name for name in files(root) if name.startswith("tmp/")] == []
+
+
+# Who holds a photo
+
+
+def test_a_photo_lives_until_the_last_job_that_holds_it_goes_and_its_masks_with_it(
+    blobs: Blobs, root: Path
+) -> None:
+    (sha,) = make_job(blobs, "one", b"shared")
+    make_job(blobs, "two", b"shared", b"own")
+    mask = add_mask(blobs, root, sha)
+    blobs.close_job("one")
+    assert blobs.photo("two", sha).read_bytes() == b"shared"
+    assert mask.is_file()
+    blobs.close_job("two")
+    assert files(root) == set()
+
+
+def test_a_photo_is_kept_once_however_many_hold_it(blobs: Blobs, root: Path) -> None:
+    for name in ("one", "two"):
+        make_job(blobs, name, b"x" * 500)
+    upload(blobs, b"x" * 500)
+    assert blobs.used_bytes() < 2 * 500 + sum(
+        path.lstat().st_size for path in root.rglob("*") if path.is_dir()
+    )
+    assert len({path.stat().st_ino for path in root.rglob("*") if path.is_file()}) == 1
+
+
+def test_a_staged_upload_protects_its_photo(blobs: Blobs, root: Path) -> None:
+    (sha,) = make_job(blobs, "one", b"shared")
+    mask = add_mask(blobs, root, sha)
+    staged = upload(blobs, b"shared")
+    blobs.close_job("one")
+    assert staged.read_bytes() == b"shared"
+    assert mask.is_file()
+    blobs.drop_batch(BATCH)
+    assert files(root) == set()
+
+
+def test_dropping_uploads_takes_nothing_from_a_job(blobs: Blobs, root: Path, either: str) -> None:
+    (sha,) = make_job(blobs, "one", b"shared")
+    upload(blobs, b"shared")
+    upload(blobs, b"other")
+    blobs.drop_batch(BATCH)
+    assert blobs.photo("one", sha).read_bytes() == b"shared"
+    assert len(files(root)) == (2 if either == "links" else 1)
+
+
+def test_a_job_can_be_made_of_another_jobs_photos(blobs: Blobs, either: str) -> None:
+    (sha,) = make_job(blobs, "one", b"photo")
+    blobs.open_job("two", [blobs.photo("one", sha)])
+    blobs.close_job("one")
+    assert blobs.photo("two", sha).read_bytes() == b"photo"
+
+
+def test_everything_goes_with_the_last_job(blobs: Blobs, root: Path, either: str) -> None:
+    (sha,) = make_job(blobs, "one", b"photo")
+    add_mask(blobs, root, sha)
+    blobs.close_job("one")
+    assert files(root) == set()
+
+
+def test_a_job_of_expired_uploads_is_refused_and_leaves_nothing(
+    blobs: Blobs, root: Path, either: str
+) -> None:
+    staged = upload(blobs)
+    with pytest.raises(ServiceError) as caught:
+        blobs.open_job("j", [staged, blobs.staged(BATCH, "0" * 64)])
+    assert caught.value.problem.code == "upload_expired"
+    assert not (root / "jobs" / "j").exists()
+    assert staged.is_file()
+
+
+def test_uploads_and_deletions_at_once_never_take_a_photo_from_a_job(blobs: Blobs) -> None:
+    keep = "keep"
+    for _ in range(60):
+        staged = upload(blobs, b"shared", OTHER)
+        make_job(blobs, "old", b"shared")
+        at_once(
+            lambda: blobs.close_job("old"),
+            lambda: upload(blobs, b"shared", "d" * 32),
+            lambda staged=staged: blobs.open_job(keep, [staged]),  # type: ignore[misc]
+        )
+        blobs.drop_batch(OTHER)
+        blobs.drop_batch("d" * 32)
+        assert blobs.photo(keep, staged.name).read_bytes() == b"shared"
+        blobs.close_job(keep)
+
+
+# Without hard links
+
+
+def test_a_copy_that_fails_midway_is_never_taken_for_the_photo(
+    blobs: Blobs, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    staged = upload(blobs, b"photo")
+
+    def half(source: BinaryIO, target: BinaryIO, length: int) -> None:
+        target.write(source.read(2))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("shutil.copyfileobj", half)
+        with pytest.raises(ServiceError) as caught:
+            blobs.open_job("j", [staged])
+        assert caught.value.problem.code == "disk_full"
+        with pytest.raises(ServiceError):
+            upload(blobs, b"photo", OTHER)
+    assert not (root / "jobs" / "j").exists()
+    assert upload(blobs, b"photo", OTHER).read_bytes() == b"photo"
+    blobs.open_job("j", [blobs.staged(OTHER, staged.name)])
+    assert blobs.photo("j", staged.name).read_bytes() == b"photo"
+    assert {path.read_bytes() for path in root.rglob("photos/**/*") if path.is_file()} == {b"photo"}
+
+
+# Results
+
+
+def attempt(blobs: Blobs, token: str, mask: bool = False) -> Report:
+    """What a child leaves in the outbox of an attempt."""
+    outbox = blobs.outbox(token)
+
+    def write(name: str) -> Written:
+        (outbox / name).write_bytes(f"{token}-{name}".encode())
+        return Written(path=outbox / name, sha256="f" * 64, byte_count=len(name))
+
+    return Report(
+        cutout=write("cutout"),
+        preview=write("preview"),
+        before=write("before"),
+        mask=write("mask") if mask else None,
+        size_wh=(3, 4),
+    )
+
+
+def test_an_attempts_pictures_move_into_the_job(blobs: Blobs, root: Path) -> None:
+    make_job(blobs, "j", b"photo")
+    report = attempt(blobs, "t" * 32)
+    cutout = blobs.adopt("j", 7, "t" * 32, report)
+    assert (cutout.sha256, cutout.byte_count, cutout.size_wh) == ("f" * 64, 6, (3, 4))
+    contents = [blobs.output("j", name).read_text() for name in (cutout.file, cutout.preview, cutout.before)]
+    assert contents == [f"{'t' * 32}-{name}" for name in ("cutout", "preview", "before")]
+    blobs.empty_outbox("t" * 32)
+    assert list((root / "tmp").iterdir()) == []
+
+
+def test_moving_them_again_after_an_error_changes_nothing(blobs: Blobs) -> None:
+    make_job(blobs, "j", b"photo")
+    report = attempt(blobs, "t")
+    assert blobs.adopt("j", 7, "t", report) == blobs.adopt("j", 7, "t", report)
+    assert blobs.output("j", "7-t.png").read_text() == "t-cutout"
+
+
+def test_attempts_never_overwrite_each_other(blobs: Blobs) -> None:
+    make_job(blobs, "j", b"photo")
+    first = blobs.adopt("j", 7, "first", attempt(blobs, "first"))
+    second = blobs.adopt("j", 7, "second", attempt(blobs, "second"))
+    blobs.drop_output("j", second)
+    blobs.drop_output("j", second)
+    assert blobs.output("j", first.file).read_text() == "first-cutout"
+    with pytest.raises(ServiceError) as caught:
+        blobs.output("j", second.file)
+    assert caught.value.problem.code == "not_found"
+
+
+def test_results_of_a_deleted_job_find_no_place(blobs: Blobs, root: Path) -> None:
+    make_job(blobs, "j", b"photo")
+    report = attempt(blobs, "t")
+    blobs.close_job("j")
+    with pytest.raises(ServiceError) as caught:
+        blobs.adopt("j", 7, "t", report)
+    assert caught.value.problem.code == "not_found"
+    blobs.empty_outbox("t")
+    assert files(root) == set()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.ENOSPC, "disk_full"), (errno.EDQUOT, "disk_full"), (errno.EACCES, "disk_error")],
+)
+@pytest.mark.parametrize("what", ["adopt", "outbox", "open_job", "stage", "thumbnail"])
+def test_errors_of_the_disk_are_named(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch, number: int, code: str, what: str
+) -> None:
+    (sha,) = make_job(blobs, "j", b"photo")
+    staged = upload(blobs)
+    report = attempt(blobs, "t")
+    received = blobs.receive(io.BytesIO(b"new"), max_bytes=9)
+    actions: dict[str, Callable[[], object]] = {
+        "adopt": lambda: blobs.adopt("j", 7, "t", report),
+        "outbox": lambda: blobs.outbox("u"),
+        "open_job": lambda: blobs.open_job("k", [staged]),
+        "stage": lambda: blobs.stage(OTHER, received),
+        "thumbnail": lambda: blobs.thumbnail(BATCH, sha),
+    }
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.raises(ServiceError) as caught:
+        actions[what]()
+    assert caught.value.problem.code == code
+
+
+def test_a_thumbnail_of_dropped_uploads_is_not_found(blobs: Blobs) -> None:
+    staged = upload(blobs)
+    assert blobs.thumbnail(BATCH, staged.name).parent.is_dir()
+    blobs.drop_batch(BATCH)
+    with pytest.raises(ServiceError) as caught:
+        blobs.thumbnail(BATCH, staged.name)
+    assert caught.value.problem.code == "not_found"
+
+
+def test_masks_are_told_apart_by_photo_model_and_weights(blobs: Blobs, root: Path) -> None:
+    (sha,) = make_job(blobs, "j", b"photo")
+    assert add_mask(blobs, root, sha).read_bytes() == b"mask"
+    assert blobs.mask(sha, "u2net", "w2") is None
+    assert blobs.mask(sha, "u2netp", "w1") is None
+    assert blobs.mask("0" * 64, "u2net", "w1") is None
+
+
+def test_a_mask_that_cannot_be_kept_is_forgotten(
+    blobs: Blobs, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sha,) = make_job(blobs, "j", b"photo")
+    written = root / "tmp" / "m"
+    written.write_bytes(b"mask")
+    monkeypatch.setattr(os, "replace", no_links)
+    blobs.keep_mask(sha, "u2net", "w1", written)
+    assert blobs.mask(sha, "u2net", "w1") is None
+    assert not written.exists()
+
+
+# Tidying up
+
+
+def test_a_sweep_removes_orphans_only(blobs: Blobs, root: Path) -> None:
+    (live_sha,) = make_job(blobs, "live", b"live")
+    (dead_sha,) = make_job(blobs, "dead", b"dead")
+    staged = upload(blobs, b"staged")
+    for sha in (live_sha, dead_sha):
+        add_mask(blobs, root, sha)
+    staged_mask = add_mask(blobs, root, staged.name)
+    blobs.adopt("live", 0, "t", attempt(blobs, "t"))
+    blobs.receive(io.BytesIO(b"half"), max_bytes=9)
+    orphan = upload(blobs, b"orphan", OTHER)
+    orphan.unlink()  # as if the server had ended between staging and dropping
+    late = add_mask(blobs, root, "9" * 64)  # as if a job had been deleted while its mask was kept
+    before = files(root)
+
+    blobs.sweep({"live"}, now=staged.parent.stat().st_mtime)
+
+    gone = before - files(root)
+    assert {name.split("/")[0] for name in gone} == {"jobs", "photos", "masks", "tmp"}
+    assert not any(live_sha in name or staged.name in name for name in gone)
+    assert all("live" not in name.split("/") for name in gone)
+    assert not any(dead_sha in name or orphan.name in name for name in files(root))
+    assert staged_mask.is_file()
+    assert not late.exists()
+    assert list((root / "tmp").iterdir()) == []
+    assert blobs.output("live", "0-t.png").is_file()
+
+
+def test_a_sweep_ends_uploads_after_a_day(blobs: Blobs, root: Path) -> None:
+    staged = upload(blobs)
+    came = staged.parent.stat().st_mtime
+    blobs.sweep(set(), now=came + STAGING_LIFE_S - 1)
+    assert staged.is_file()
+    blobs.sweep(set(), now=came + STAGING_LIFE_S + 1)
+    assert files(root) == set()
+
+
+def test_a_sweep_that_does_not_know_the_jobs_leaves_them_all(blobs: Blobs, root: Path) -> None:
+    (sha,) = make_job(blobs, "j", b"photo")
+    blobs.adopt("j", 0, "t", attempt(blobs, "t"))
+    blobs.empty_outbox("t")
+    before = files(root)
+    blobs.sweep(None, now=0)
+    assert files(root) == before
+    assert blobs.photo("j", sha).is_file()
+
+
+def test_a_sweep_without_hard_links_keeps_jobs(
+    blobs: Blobs, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    (sha,) = make_job(blobs, "live", b"live")
+    make_job(blobs, "dead", b"dead")
+    staged = upload(blobs, b"staged")
+    blobs.sweep({"live"}, now=staged.parent.stat().st_mtime)
+    assert files(root) == {f"jobs/live/photos/{sha}", f"staging/{BATCH}/{staged.name}"}
+
+
+def test_the_folders_are_this_users_own(root: Path, blobs: Blobs) -> None:
+    upload(blobs)
+    assert {path.stat().st_mode & 0o077 for path in root.rglob("*") if path.is_dir()} == {0}
+
+
+def test_cutouts_never_published_can_be_dropped_twice(blobs: Blobs) -> None:
+    cutout = Cutout(file="a", preview="b", before="c", sha256="s", byte_count=1, size_wh=(1, 1))
+    blobs.drop_output("none", cutout)

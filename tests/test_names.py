@@ -1,0 +1,160 @@
+"""File names: harmless to show, safe on every file system, distinct within a job."""
+
+import itertools
+import unicodedata
+from pathlib import PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from photoproc.names import display_name, output_paths, safe_path
+
+DEVICES = {
+    *("CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$"),
+    *(f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"),
+}
+FORBIDDEN = set('<>:"|?*\\')
+nasty = st.sampled_from(
+    [
+        *("..", ".", " ", "/", "\\", "C:", "con", "NUL", "aux.", "COM1", "lpt³", "CONIN$", ".png", ".JPG"),
+        *("\x00", "\n", "\u202e", "\u200d", "\ud800", "é", "e\u0301", "ﬁ", "ß", "SS", "İ", "K", "\u0345"),
+    ]
+)
+names = st.lists(st.one_of(nasty, st.text(max_size=8)), max_size=9).map("".join)
+plain_part = st.from_regex(r"[a-z][a-z0-9_-]{2,12}(\.[a-z]{2})?", fullmatch=True)
+plain_paths = st.lists(plain_part, min_size=1, max_size=4).map("/".join)
+
+
+def folded(path: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+@given(name=names)
+def test_a_safe_path_is_safe_on_every_file_system(name: str) -> None:
+    path = safe_path(name)
+    assert path
+    assert not PurePosixPath(path).is_absolute()
+    assert not PureWindowsPath(path).drive
+    assert len(path.encode()) <= 9 * 121
+    for part in path.split("/"):
+        assert part not in ("", ".", "..")
+        assert part == part.strip(" .")
+        assert part.partition(".")[0].rstrip().upper() not in DEVICES
+        assert not FORBIDDEN & set(part)
+        assert not any(unicodedata.category(char).startswith("C") for char in part)
+        assert len(part.encode()) <= 120
+
+
+@given(many=st.lists(names, max_size=12))
+def test_paths_of_a_job_are_distinct_whatever_the_file_system_folds(many: list[str]) -> None:
+    paths = [path for path, _ in output_paths(many)]
+    assert len(paths) == len(many)
+    assert len({folded(path) for path in paths}) == len(many)
+    assert len({unicodedata.normalize("NFD", path).casefold() for path in paths}) == len(many)
+
+
+@given(many=st.lists(names, max_size=12))
+def test_no_cutout_is_where_another_one_has_its_folder(many: list[str]) -> None:
+    files = {folded(f"{path}.png") for path, _ in output_paths(many)} | {"manifest.csv", "manifest.json"}
+    folders = {folded(str(up)) for file in files for up in PurePosixPath(file).parents}
+    assert not files & folders
+
+
+@given(path=plain_paths, suffix=st.sampled_from([".jpg", ".JPEG", ".png", ".heic", ".tif"]))
+def test_a_plain_name_keeps_its_folders_and_stem_and_is_not_called_changed(path: str, suffix: str) -> None:
+    assert output_paths([path + suffix]) == [(path, False)]
+
+
+@given(name=names)
+def test_a_name_not_called_changed_is_all_there(name: str) -> None:
+    [(path, changed)] = output_paths([name])
+    if not changed:
+        own = unicodedata.normalize("NFC", str(PurePosixPath(name)))
+        assert own.startswith(path)
+        assert own[len(path) :] == PurePosixPath(own).suffix
+
+
+@given(name=names)
+def test_a_name_made_safe_needs_no_further_change(name: str) -> None:
+    path = safe_path(name)
+    assert output_paths([f"{path}.jpg"]) == [(path, False)]
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "changed"),
+    [
+        ("photo", "photo", False),
+        ("a/b.jpg", "a/b", False),
+        ("a/b/c/d.jpeg", "a/b/c/d", False),
+        ("x.y.jpg", "x.y", False),
+        ("v1.2/x.y.jpg", "v1.2/x.y", False),
+        ("two words.jpg", "two words", False),
+        ("Ünïcödé 写真.png", "Ünïcödé 写真", False),
+        ("e\u0301.jpg", "é", False),
+        ("trailing .jpg", "trailing", True),
+        (" leading.jpg", "leading", True),
+        (".hidden.jpg", "hidden", True),
+        (".jpg", "jpg", True),
+        ("...", "photo", True),
+        ("", "photo", True),
+        ("a\\b.jpg", "a/b", True),
+        ("../../etc/passwd", "etc/passwd", True),
+        ("/abs/x.jpg", "abs/x", True),
+        ("C:\\x.jpg", "C_/x", True),
+        ("what?.jpg", "what_", True),
+        ("a\u202egpj.exe.jpg", "a_gpj.exe", True),
+        ("CON.jpg", "CON_", True),
+        (" con.jpg", "con_", True),
+        (".aux.jpg", "aux_", True),
+        ("nul.tar.jpg", "nul_.tar", True),
+        ("com1 .x.jpg", "com1_ .x", True),
+        ("console.jpg", "console", False),
+        ("folder.png/x.jpg", "folder_png/x", True),
+        ("manifest.csv/x.jpg", "manifest_csv/x", True),
+        ("manifest.csv", "manifest", False),
+        (f"{'n' * 200}.jpg", "n" * 120, True),
+        (f"{'ü' * 100}.jpg", "ü" * 60, True),
+        (f"{'/'.join('abcdefghij')}.jpg", "b/c/d/e/f/g/h/i/j", True),
+    ],
+)
+def test_names_people_have(name: str, path: str, changed: bool) -> None:
+    assert output_paths([name]) == [(path, changed)]
+
+
+def test_collisions_are_numbered_and_called_changed() -> None:
+    found = output_paths(["a.jpg", "a.png", "A.gif", "a (2).jpg", "b/a.jpg", "a.webp"])
+    assert found == [
+        ("a", False),
+        ("a (2)", True),
+        ("A (3)", True),
+        ("a (2) (2)", True),
+        ("b/a", False),
+        ("a (4)", True),
+    ]
+
+
+def test_a_name_of_its_own_keeps_it_when_it_comes_before_the_numbered_one() -> None:
+    found = output_paths(["a (2).jpg", "a.jpg", "a.png"])
+    assert found == [("a (2)", False), ("a", False), ("a (3)", True)]
+
+
+def test_ten_thousand_photos_of_one_name_are_named_quickly() -> None:
+    paths = [path for path, _ in output_paths(itertools.repeat("IMG.jpg", 10_000))]
+    assert paths[-1] == "IMG (10000)"
+    assert len(set(paths)) == 10_000
+
+
+@given(name=names)
+def test_a_shown_name_holds_nothing_that_moves_or_hides_text(name: str) -> None:
+    shown = display_name(name)
+    assert 0 < len(shown) <= 300
+    assert not {unicodedata.category(char) for char in shown} & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def test_a_long_shown_name_keeps_its_beginning_and_its_end() -> None:
+    shown = display_name("start/" + "x" * 1000 + "/end.jpg")
+    assert len(shown) == 300
+    assert shown.startswith("start/")
+    assert shown.endswith("/end.jpg")
+    assert "…" in shown
