@@ -5,22 +5,25 @@ import streamlit as st
 from photoproc.bootstrap import service
 from photoproc.models.weights import Phase
 from photoproc.service import ModelState, PhotoService
-from photoproc.ui.status import weights_words
 from photoproc.ui.text import byte_size, duration, escaped, plural, said
 
 
 def show_models(photos: PhotoService) -> None:
     """Every model with its state; live while something downloads."""
     speeds = photos.speeds()
-    widths = [3, 4, 2, 3, 3]
     for model in photos.models():
-        name, good_at, licence, size, state = st.columns(widths, vertical_alignment="center")
         spec = model.spec
-        name.markdown(f"**{spec.name}**  \n:gray[{spec.nickname}]")
-        good_at.markdown(spec.good_at)
-        licence.markdown(spec.licence if spec.commercial else f":orange[{spec.licence}]")
-        speed = f"  \n:gray[{duration(speeds[spec.name])} a photo here]" if spec.name in speeds else ""
-        size.markdown(f"{spec.input_wh[0]}×{spec.input_wh[1]} · {spec.download_mb:,} MB{speed}")
+        about, state = st.columns([5, 2], vertical_alignment="center")
+        details = [
+            spec.licence if spec.commercial else f":orange[{spec.licence}]",
+            f"{spec.input_wh[0]}×{spec.input_wh[1]}",
+            f"{spec.download_mb:,} MB",
+        ]
+        if spec.name in speeds:
+            details.append(f"{duration(speeds[spec.name])} a photo here")
+        about.markdown(f"**{spec.name}** {spec.good_at}  \n:small[:gray[{' · '.join(details)}]]")
+        if model.weights.phase is Phase.FAILED and model.weights.problem is not None:
+            about.markdown(f":small[:red[{said(model.weights.problem)}]]")
         with state:
             show_weights(photos, model)
 
@@ -35,11 +38,8 @@ def show_weights(photos: PhotoService, model: ModelState) -> None:
     elif weights.phase is Phase.CHECKING:
         st.markdown("Checking …")
     else:
-        if weights.phase is Phase.FAILED:
-            st.markdown(
-                f":red[{weights_words(weights)}]", help=said(weights.problem) if weights.problem else None
-            )
-        if st.button("Download", key=f"download-{spec.name}", icon=":material/download:"):
+        what = "Download again" if weights.phase is Phase.FAILED else "Download"
+        if st.button(what, key=f"download-{spec.name}", icon=":material/download:"):
             photos.download_model(spec.name)
             st.rerun(scope="fragment")
 

@@ -21,7 +21,7 @@ _STRIP = """<style>
 .pp-strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); gap: 0.5rem; }
 .pp-strip figure { margin: 0; min-width: 0; }
 .pp-strip img { width: 100%; aspect-ratio: 4 / 3; object-fit: cover; border-radius: 4px; display: block;
-  background: rgb(128 128 128 / 18%); }
+  background: rgb(128 128 128 / 18%); color: transparent; }
 .pp-strip figcaption { font-size: 0.75rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   opacity: 0.75; padding-top: 0.15rem; }
 </style>"""
