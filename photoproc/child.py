@@ -125,10 +125,10 @@ def run(order: Order) -> Report:
     """Carry out an order. Problems of the photo or the model are reported, not raised."""
     from photoproc.pipeline import Model
 
-    model = None
-    if order.model is not None and order.weights is not None:
-        model = Model(spec=spec_of(order.model), weights=order.weights)
     try:
+        model = None
+        if order.model is not None and order.weights is not None:
+            model = Model(spec=spec_of(order.model), weights=order.weights)
         result = _pipeline().run(
             order.photo.read_bytes(),
             Recipe.from_json(order.recipe_json),

@@ -111,8 +111,8 @@ class LocalEngine:
         self._pool = self._new_pool()
         self._began: dict[Future[Any], float | None] = {}
         """Unfinished calls, and when each was first seen to run (monotonic: clock jumps end nothing)."""
-        self._moved = time.monotonic()
-        """When a call was last seen to begin or end, or all children were busy, or none was asked for."""
+        self._flowed = time.monotonic()
+        """When no call was seen to wait beside a free child, last (monotonic)."""
         self._ended_by: WeakKeyDictionary[Future[Any], TaskError] = WeakKeyDictionary()
         self._stopped = False
 
@@ -166,8 +166,8 @@ class LocalEngine:
             self._look(now)
             running = {future: began for future, began in self._began.items() if began is not None}
             if len(running) == len(self._began) or len(running) >= self._count:
-                self._moved = now
-            elif now - self._moved > _START_LIMIT_S:
+                self._flowed = now
+            elif now - self._flowed > _START_LIMIT_S:
                 self._replace_pool("stuck")
                 return
             for future in self._abandoned():
@@ -182,22 +182,21 @@ class LocalEngine:
     def stop(self) -> None:
         with self._lock:
             self._stopped = True
+            for future in self._began:
+                future.cancel()
             self._pool.stop()
             # What they are writing is nobody's yet, so there is nothing to wait for.
             for process in list(self._workers().values()):
                 process.kill()
             self._pool.join()
-            for future in self._began:
-                future.cancel()
 
     def _look(self, now: float) -> None:
         """Note which calls have begun and forget those that have ended."""
         for future, began in list(self._began.items()):
             if future.done():
                 del self._began[future]
-                self._moved = now
             elif began is None and future.running():
-                self._began[future] = self._moved = now
+                self._began[future] = now
 
     def _workers(self) -> dict[int, BaseProcess]:
         workers: dict[int, BaseProcess] = self._pool._pool_manager.worker_manager.workers
@@ -252,10 +251,10 @@ class LocalEngine:
         """A fresh pool. The old one ends with its calls: pebble forgets those it had not begun."""
         log.warning("engine_restarted", why=why)
         old, self._pool = self._pool, self._new_pool()
-        self._moved = time.monotonic()
-        old.stop()
-        for future in list(self._began):
+        self._flowed = time.monotonic()
+        for future in self._began:
             self._end(future, _restarted())
+        old.stop()
         threading.Thread(target=old.join, name="engine-old-pool", daemon=True).start()
 
 

@@ -144,25 +144,30 @@ class Weights:
             with self._lock:
                 self._waiting.discard(asked)
             spec = self._catalogue[name]
-            if not self._check(spec) and fetch:
+            path, problem = self._check(spec)
+            if path is not None:
+                self._set(spec, WeightsState(phase=Phase.READY, fraction=1.0, path=path))
+            elif fetch:
                 self._fetch(spec)
+            else:
+                phase = Phase.ABSENT if problem is None else Phase.FAILED
+                self._set(spec, WeightsState(phase=phase, problem=problem))
             self._on_change()
 
-    def _check(self, spec: ModelSpec) -> bool:
-        """Verify the files on disk until one is right; wrong ones are moved aside."""
+    def _check(self, spec: ModelSpec) -> tuple[Path | None, Problem | None]:
+        """The file on disk that is right, or what is wrong with those there are; they are moved aside."""
+        problem = None
         while (path := self._find(spec)) is not None:
             try:
                 verify(path, spec)
             except ModelError as error:
-                self._set(spec, WeightsState(phase=Phase.FAILED, problem=error.problem))
-                if error.problem.code != "weights_checksum" or not _move_aside(path):
-                    return False
+                problem = error.problem
+                if problem.code != "weights_checksum" or not _move_aside(path):
+                    break
                 log.warning("weights_rejected", model=spec.name, path=str(path))
-                self._see(spec)
                 continue
-            self._set(spec, WeightsState(phase=Phase.READY, fraction=1.0, path=path))
-            return True
-        return False
+            return path, None
+        return None, problem
 
     def _fetch(self, spec: ModelSpec) -> None:
         self._set(spec, WeightsState(phase=Phase.DOWNLOADING))
@@ -210,14 +215,11 @@ class Weights:
             self._states[spec.name] = replace(self._states[spec.name], fraction=fraction)
 
     def _set(self, spec: ModelSpec, state: WeightsState) -> None:
-        self._see(spec)
-        with self._lock:
-            self._states[spec.name] = state
-
-    def _see(self, spec: ModelSpec) -> None:
-        """Note what is on disk, so that `refresh` notices when it changes."""
         seen = _signature(self._find(spec))
         with self._lock:
+            if state.path is None and (spec.name, True) in self._waiting:
+                state = WeightsState(phase=Phase.DOWNLOADING)  # asked for meanwhile, so nothing failed yet
+            self._states[spec.name] = state
             self._seen[spec.name] = seen
 
     def _homes(self) -> list[Path]:

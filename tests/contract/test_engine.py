@@ -321,9 +321,17 @@ def test_a_long_queue_is_not_taken_for_a_standstill(make: Make, monkeypatch: pyt
     engine = make()
     pid = finish(engine, engine.submit(acts.pid))
     monkeypatch.setattr(engine_module, "_START_LIMIT_S", 0.5)
-    calls = [engine.submit(acts.take, 0.1) for _ in range(15)]
-    assert [finish(engine, call) for call in calls] == [0.1] * 15
+    takes = [0.1] * 8 + [0.8] * 2
+    calls = [engine.submit(acts.take, seconds) for seconds in takes]
+    assert [finish(engine, call) for call in calls] == takes
     assert finish(engine, engine.submit(acts.pid)) == pid
+
+
+def test_a_lone_long_call_is_not_taken_for_a_standstill(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make(2)
+    finish(engine, engine.submit(acts.pid))
+    monkeypatch.setattr(engine_module, "_START_LIMIT_S", 0.5)
+    assert finish(engine, engine.submit(acts.take, 1.2)) == 1.2
 
 
 # Stopping

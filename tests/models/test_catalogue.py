@@ -53,10 +53,8 @@ def test_everything_offered_runs_here() -> None:
 def test_source_checksum_and_place_are_those_of_rembg(
     spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pooch
-
     fetched: list[tuple[str, str]] = []
-    monkeypatch.setattr(pooch, "retrieve", lambda url, known_hash, **_: fetched.append((url, known_hash)))
+    monkeypatch.setattr("pooch.retrieve", lambda url, known_hash, **_: fetched.append((url, known_hash)))
     path = _rembg_sessions()[spec.name].download_models()
     assert fetched == [(spec.url, spec.checksum)]
     assert Path(path) == Weights(tmp_path).write_path(spec) == Weights(None).write_path(spec)

@@ -55,6 +55,19 @@ def test_a_photo_without_people_has_no_faces(finder: FaceFinder) -> None:
         assert finder.find(np.asarray(opened_sample(name))) == []
 
 
-@pytest.mark.parametrize("size_wh", [(1, 1), (3, 2000), (2000, 3), (9, 9)])
-def test_odd_sizes_are_no_trouble(finder: FaceFinder, size_wh: tuple[int, int]) -> None:
-    assert finder.find(np.asarray(picture(*size_wh))) == []
+@pytest.mark.parametrize(
+    "size_wh", [(1, 1), (9, 9), (3, 2000), (2000, 3), (1024, 32), (1024, 15), (32, 20), (4000, 45)]
+)
+def test_no_face_is_seen_in_the_noise_of_small_and_narrow_pictures(
+    finder: FaceFinder, size_wh: tuple[int, int]
+) -> None:
+    for seed in range(3):
+        assert finder.find(np.asarray(picture(*size_wh, seed=seed))) == []
+
+
+def test_a_face_in_a_long_strip_is_found(finder: FaceFinder) -> None:
+    strip = Image.new("RGB", (6000, 180), "gray")
+    strip.paste(opened_sample("astronaut.png").resize((170, 170)), (1000, 5))
+    [face] = finder.find(np.asarray(strip))
+    left, top, right, bottom = (side * 170 / 512 for side in ASTRONAUT)
+    assert overlap(face, (1000 + left, 5 + top, 1000 + right, 5 + bottom)) > 0.5

@@ -1,0 +1,167 @@
+"""What runs in a child: orders carried out onto disk, and every problem reported rather than raised."""
+
+import hashlib
+import io
+import pickle
+from pathlib import Path
+
+import cv2
+import pytest
+import pyvips
+from PIL import Image
+
+from photoproc import child
+from photoproc.child import Order, Report
+from photoproc.errors import Problem
+from photoproc.imaging.decode import PhotoInfo
+from photoproc.recipe import FaceCrop, Keep, Recipe
+from tests.models.support import weights_file
+from tests.pictures import encoded, picture, sample
+
+KEEP = Recipe(background=Keep())
+
+
+def order(folder: Path, photo: bytes, recipe: Recipe = KEEP, **fields: Path | str | None) -> Order:
+    """An order for a photo on disk, whose outbox is empty."""
+    path, outbox = folder / "photo", folder / "outbox"
+    path.write_bytes(photo)
+    outbox.mkdir()
+    model, weights, mask = fields.get("model"), fields.get("weights"), fields.get("mask")
+    assert model is None or isinstance(model, str)
+    assert weights is None or isinstance(weights, Path)
+    assert mask is None or isinstance(mask, Path)
+    return Order(
+        photo=path,
+        recipe_json=recipe.to_json(),
+        model=model,
+        weights=weights,
+        mask=mask,
+        outbox=outbox,
+        max_pixels=50_000_000,
+    )
+
+
+def check_files(report: Report, outbox: Path) -> None:
+    """Every file told of is there as told, and no other one is."""
+    assert {file.path for file in report.files} == set(outbox.iterdir())
+    for file in report.files:
+        data = file.path.read_bytes()
+        assert (hashlib.sha256(data).hexdigest(), len(data)) == (file.sha256, file.byte_count)
+
+
+@pytest.mark.models
+def test_an_order_leaves_the_cutout_previews_and_mask_on_disk(model_dir: Path, tmp_path: Path) -> None:
+    recipe = Recipe(models=("u2netp",))
+    asked = order(
+        tmp_path, sample("cat.png"), recipe, model="u2netp", weights=weights_file(model_dir, "u2netp")
+    )
+    report = child.run(asked)
+    assert report.problem is None
+    check_files(report, asked.outbox)
+    assert len(report.files) == 4
+    assert report.cutout is not None
+    with Image.open(io.BytesIO(report.cutout.path.read_bytes())) as cutout:
+        assert (cutout.format, cutout.mode, cutout.size) == ("PNG", "RGBA", report.size_wh)
+    assert report.provider == "CPUExecutionProvider"
+    assert report.seconds is not None
+    assert report.seconds["inference"] > 0
+    assert len(pickle.dumps(report)) < 4096, "it must fit a pipe in one piece"
+
+
+@pytest.mark.models
+def test_a_mask_that_is_gone_meanwhile_is_made_again(model_dir: Path, tmp_path: Path) -> None:
+    recipe = Recipe(models=("u2netp",))
+    weights = weights_file(model_dir, "u2netp")
+    asked = order(
+        tmp_path, sample("cat.png"), recipe, model="u2netp", weights=weights, mask=tmp_path / "gone"
+    )
+    assert child.run(asked).mask is not None
+
+
+def test_keeping_the_background_leaves_no_mask(tmp_path: Path) -> None:
+    asked = order(tmp_path, encoded(picture(), "PNG"))
+    report = child.run(asked)
+    assert report.mask is None
+    assert len(report.files) == 3
+    check_files(report, asked.outbox)
+
+
+@pytest.mark.parametrize(
+    ("photo", "recipe", "model", "code"),
+    [
+        (b"no picture", KEEP, None, "not_a_picture"),
+        (encoded(picture(300, 300), "JPEG")[:-5000], KEEP, None, "photo_truncated"),
+        (
+            encoded(picture(), "PNG"),
+            Recipe(background=Keep(), framing=FaceCrop(no_face="skip")),
+            None,
+            "no_face",
+        ),
+        (encoded(picture(), "PNG"), Recipe(models=("u3net",)), "u3net", "model_unknown"),
+        (encoded(picture(), "PNG"), Recipe(models=("silueta",)), "silueta", "weights_unreadable"),
+    ],
+)
+def test_a_problem_is_reported_and_leaves_no_files(
+    photo: bytes, recipe: Recipe, model: str | None, code: str, tmp_path: Path
+) -> None:
+    asked = order(tmp_path, photo, recipe, model=model, weights=tmp_path / "no weights")
+    report = child.run(asked)
+    assert report.problem is not None
+    assert report.problem.code == code
+    assert report.files == ()
+    check_files(report, asked.outbox)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        cv2.error("OpenCV(4.14.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"),
+        pyvips.Error("unable to call pngsave_buffer", "out of memory --- size == 300MB"),
+    ],
+    ids=lambda error: type(error).__module__,
+)
+def test_running_out_of_memory_is_a_problem_with_advice(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pipeline:
+        def run(self, *_: object, **__: object) -> None:
+            raise error
+
+    monkeypatch.setattr(child, "_pipeline", Pipeline)
+    report = child.run(order(tmp_path, b""))
+    assert report.problem == child.out_of_memory()
+    assert "PHOTOPROC_MAX_CONCURRENT" in report.problem.advice
+
+
+def test_an_error_nobody_knows_is_raised_and_not_taken_for_want_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pipeline:
+        def run(self, *_: object, **__: object) -> None:
+            raise cv2.error("OpenCV(4.14.0) resize.cpp:1: error: (-215:Assertion failed)")
+
+    monkeypatch.setattr(child, "_pipeline", Pipeline)
+    with pytest.raises(cv2.error):
+        child.run(order(tmp_path, b""))
+
+
+def test_reading_a_header_answers_with_the_photo_or_the_problem(tmp_path: Path) -> None:
+    path = tmp_path / "photo"
+    path.write_bytes(encoded(picture(20, 10), "PNG"))
+    assert child.inspect(path, "a.png", 1000) == PhotoInfo(format="PNG", size_wh=(20, 10), warnings=())
+    problem = child.inspect(path, "a.png", 100)
+    assert isinstance(problem, Problem)
+    assert problem.code == "photo_too_large"
+
+
+def test_a_thumbnail_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    photo, target = tmp_path / "photo", tmp_path / "small.webp"
+    photo.write_bytes(encoded(picture(500, 300), "JPEG"))
+    assert child.thumbnail(photo, target, 1_000_000) is None
+    with Image.open(target) as small:
+        assert max(small.size) == 240
+    photo.write_bytes(b"no picture")
+    problem = child.thumbnail(photo, tmp_path / "other.webp", 1_000_000)
+    assert problem is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photo", "small.webp"]
