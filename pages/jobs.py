@@ -27,13 +27,7 @@ from photoproc.ui.text import (
 
 _PER_PAGE = 24
 _JOBS_PER_PAGE = 25
-_SHOW = {
-    "All": tuple(TaskState),
-    "Done": (TaskState.DONE,),
-    "Failed": (TaskState.FAILED,),
-    "Skipped": (TaskState.SKIPPED,),
-    "Cancelled": (TaskState.CANCELLED,),
-}
+_SHOW = ("All", "Done", "Needs a look", "Failed", "Skipped", "Cancelled")
 
 
 def list_jobs(photos: PhotoService) -> None:
@@ -179,29 +173,27 @@ def say_what_is_missing(photos: PhotoService, job: Job) -> None:
 
 def show_tasks(photos: PhotoService, job: Job) -> None:
     """The gallery, by state and by page."""
-    counts = {"All": job.counts.total} | {
-        word: getattr(job.counts, word.lower())
-        for word in list(_SHOW)[1:]
-        if getattr(job.counts, word.lower())
-    }
+    counts = {"All": job.counts.total, "Needs a look": job.counts.needs_look}
+    counts |= {state.value.capitalize(): getattr(job.counts, state.value) for state in TaskState}
+    words = [word for word in _SHOW if word == "All" or 0 < counts[word] < job.counts.total]
     chosen = "All"
-    if len(counts) > 2 or "Done" not in counts:
-        chosen = (
-            st.segmented_control(
-                "Show",
-                list(counts),
-                default="All",
-                required=True,
-                format_func=lambda word: f"{word} {counts.get(word, 0):,}",
-                key=f"show-{job.id}",
-                label_visibility="collapsed",
-            )
-            or "All"
+    if len(words) > 1:
+        chosen = st.segmented_control(
+            "Show",
+            words,
+            default="All",
+            required=True,
+            format_func=lambda word: f"{word} {counts[word]:,}",
+            key=f"show-{job.id}",
+            label_visibility="collapsed",
         )
-    numbers = photos.task_numbers(job.id, states=_SHOW[chosen])
+    look = chosen == "Needs a look"
+    states = None if look or chosen == "All" else (TaskState(chosen.lower()),)
+    numbers = photos.task_numbers(job.id, states=states, needs_look=look)
     pages = max(1, -(-len(numbers) // _PER_PAGE))
     page = min(pages, st.pagination(pages, key=f"page-{job.id}-{chosen}") if pages > 1 else 1)
-    tasks = photos.tasks(job.id, states=_SHOW[chosen], offset=(page - 1) * _PER_PAGE, limit=_PER_PAGE)
+    first = (page - 1) * _PER_PAGE
+    tasks = photos.tasks(job.id, states=states, needs_look=look, offset=first, limit=_PER_PAGE)
     gallery(tasks, token=link_token(photos, job.id), key=f"gallery-{job.id}")
 
 

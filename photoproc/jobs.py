@@ -2,7 +2,7 @@
 
 A job's tasks are numbered photo by photo: task ``n`` is photo ``n // models``, model ``n % models``.
 Their states are kept together as one string, a letter a task, so that counting, filtering and
-cancelling a job of thousands costs one record.
+cancelling a job of thousands costs one record. A capital letter marks a task that is worth a look.
 """
 
 from collections.abc import Mapping
@@ -50,7 +50,9 @@ class JobState(StrEnum):
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
-STATE_OF_CODE: Mapping[str, TaskState] = {state.code: state for state in TaskState}
+STATE_OF_CODE: Mapping[str, TaskState] = {state.code: state for state in TaskState} | {
+    TaskState.DONE.code.upper(): TaskState.DONE
+}
 
 TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
     TaskState.QUEUED: frozenset({TaskState.RUNNING, TaskState.CANCELLED}),
@@ -62,12 +64,16 @@ TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
 }
 
 
-def move(states: str, number: int, to: TaskState) -> str:
-    """The state string with task `number` moved; raises ValueError where the table forbids it."""
+def move(states: str, number: int, to: TaskState, *, look: bool = False) -> str:
+    """The state string with task `number` moved; raises ValueError where the table forbids it.
+
+    `look` marks a task that is done as worth a look.
+    """
     now = STATE_OF_CODE[states[number]]
     if to not in TRANSITIONS[now]:
         raise ValueError(f"a task cannot go from {now} to {to}")
-    return states[:number] + to.code + states[number + 1 :]
+    code = to.code.upper() if look and to is TaskState.DONE else to.code
+    return states[:number] + code + states[number + 1 :]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +86,15 @@ class Counts:
     failed: int = 0
     skipped: int = 0
     cancelled: int = 0
+    needs_look: int = 0
+    """How many of the done ones are worth a look."""
 
     @classmethod
     def of(cls, states: str) -> "Counts":
         """Count a state string."""
-        return cls(**{state.value: states.count(state.code) for state in TaskState})
+        looks = states.count(TaskState.DONE.code.upper())
+        found = {state.value: states.count(state.code) for state in TaskState}
+        return cls(**found | {"done": found["done"] + looks, "needs_look": looks})
 
     @property
     def total(self) -> int:
@@ -116,6 +126,11 @@ class Warn:
 
     code: str
     message: str
+
+    @property
+    def needs_look(self) -> bool:
+        """Whether the picture may suffer from it; names never show in a picture."""
+        return self.code not in ("renamed", "name_mismatch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

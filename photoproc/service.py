@@ -16,7 +16,7 @@ from photoproc.clock import Clock
 from photoproc.engine import ChildInfo, Engine
 from photoproc.errors import InputError, Problem, ServiceError, not_found
 from photoproc.intake import Accepted, Intake
-from photoproc.jobs import Job, Photo, Refusal, Task, TaskState, Warn
+from photoproc.jobs import STATE_OF_CODE, Job, Photo, Refusal, Task, TaskState, Warn
 from photoproc.models.catalogue import CATALOGUE, ModelSpec, spec_of
 from photoproc.models.weights import Weights, WeightsState
 from photoproc.names import display_name, output_paths
@@ -207,17 +207,21 @@ class PhotoService:
         job_id: str,
         *,
         states: Sequence[TaskState] | None = None,
+        needs_look: bool = False,
         offset: int = 0,
         limit: int | None = None,
     ) -> list[Task]:
-        """A job's tasks in order, of some states where given."""
-        numbers = self.task_numbers(job_id, states=states)
+        """A job's tasks in order, of some states where given, or those worth a look."""
+        numbers = self.task_numbers(job_id, states=states, needs_look=needs_look)
         chosen = numbers[offset : None if limit is None else offset + limit]
         return list(self._store.tasks(_checked(job_id), chosen))
 
-    def task_numbers(self, job_id: str, *, states: Sequence[TaskState] | None = None) -> list[int]:
-        """The numbers of a job's tasks, of some states where given."""
-        codes = {state.code for state in (TaskState if states is None else states)}
+    def task_numbers(
+        self, job_id: str, *, states: Sequence[TaskState] | None = None, needs_look: bool = False
+    ) -> list[int]:
+        """The numbers of a job's tasks, of some states where given, or those worth a look."""
+        wanted = {code for code, state in STATE_OF_CODE.items() if states is None or state in states}
+        codes = {code for code in wanted if code.isupper() or not needs_look}
         return [number for number, code in enumerate(self._store.states(_checked(job_id))) if code in codes]
 
     def cancel(self, job_id: str) -> None:

@@ -387,7 +387,8 @@ class Store:
                 cache.set(f"task:{claim.job_id}:{claim.number}", kept)
                 progress = progress.counted(outcome, now)
                 self._learn_speed(claim.model, outcome)
-            self._put(claim.job_id, progress.moved(claim.number, state, now))
+            look = any(warning.needs_look for warning in outcome.warnings)
+            self._put(claim.job_id, progress.moved(claim.number, state, now, look=look))
             return counts
 
     def speeds(self, models: Sequence[str]) -> dict[str, float]:
@@ -677,10 +678,10 @@ class _Progress:
     def to_record(self) -> dict[str, object]:
         return asdict(self)
 
-    def moved(self, number: int, to: TaskState, now: float) -> "_Progress":
+    def moved(self, number: int, to: TaskState, now: float, *, look: bool = False) -> "_Progress":
         progress = replace(
             self,
-            states=move(self.states, number, to),
+            states=move(self.states, number, to, look=look),
             revision=self.revision + 1,
             started_at=self.started_at or now,
         )

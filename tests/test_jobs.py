@@ -12,6 +12,7 @@ from photoproc.jobs import (
     Counts,
     JobState,
     TaskState,
+    Warn,
     job_state,
     move,
 )
@@ -27,8 +28,8 @@ state_strings = st.text(alphabet=[state.code for state in TaskState], min_size=1
 
 
 def test_each_state_has_a_letter_of_its_own() -> None:
-    assert {state.code: state for state in TaskState} == dict(STATE_OF_CODE)
-    assert len(STATE_OF_CODE) == len(TaskState)
+    assert {state.code: state for state in TaskState} | {"D": TaskState.DONE} == dict(STATE_OF_CODE)
+    assert len(STATE_OF_CODE) == len(TaskState) + 1
 
 
 @pytest.mark.parametrize(("now", "to"), list(itertools.product(TaskState, TaskState)))
@@ -108,3 +109,14 @@ def test_a_job_is_what_its_tasks_are(states: str, cancelled: bool, expected: Job
 def test_a_job_is_finished_exactly_when_all_its_tasks_are(states: str, cancelled: bool) -> None:
     counts = Counts.of(states)
     assert job_state(counts, cancelled=cancelled).final == (counts.finished == counts.total)
+
+
+def test_a_task_worth_a_look_is_done_and_marked() -> None:
+    states = move("rr", 1, TaskState.DONE, look=True)
+    assert Counts.of(states) == Counts(running=1, done=1, needs_look=1)
+    assert move(states, 0, TaskState.FAILED, look=True) == "fD"
+
+
+def test_only_what_may_show_in_the_picture_needs_a_look() -> None:
+    assert Warn(code="no_face", message="").needs_look
+    assert not Warn(code="renamed", message="").needs_look

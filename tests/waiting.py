@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 
-def until(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
+def until(condition: Callable[[], object], *, within_s: float = 60.0) -> None:
     """Return as soon as the condition holds; fail where it does not in time."""
     pause = threading.Event()
     deadline = time.monotonic() + within_s

@@ -83,6 +83,8 @@ def counted(counts: Counts) -> str:
         count = getattr(counts, name)
         if count:
             parts.append(f"{count} {name}")
+    if counts.needs_look:
+        parts.append(f"{counts.needs_look} {'needs' if counts.needs_look == 1 else 'need'} a look")
     return ", ".join(parts)
 
 

@@ -16,7 +16,7 @@ from photoproc.bootstrap import Runtime
 from photoproc.jobs import Job, JobState, TaskState
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
-from tests.pictures import encoded, picture
+from tests.pictures import encoded, picture, sample
 from tests.waiting import until
 
 DASHBOARD = str(Path(__file__).parents[2] / "pages" / "dashboard.py")
@@ -322,3 +322,23 @@ def test_system_shows_models_children_disk_and_versions(service: PhotoService) -
 def test_the_sidebar_says_how_the_tool_is(service: PhotoService) -> None:
     app = dashboard()
     assert ":material/check: Ready" in [caption.value for caption in app.sidebar.caption]
+
+
+def test_cutouts_worth_a_look_can_be_shown_alone(service: PhotoService) -> None:
+    recipe = Recipe.model_validate({"background": {"kind": "keep"}, "framing": {"kind": "face"}})
+    batch = service.new_batch()
+    photos = [
+        photo
+        for name in ("astronaut.png", "coffee.png")
+        for photo in service.accept(batch, name, io.BytesIO(sample(name))).photos
+    ]
+    job = service.submit(batch, photos, recipe)
+    until(lambda: service.job(job.id).state.final)
+    app = dashboard("jobs.py", job=job.id)
+    assert "2 of 2 done, 1 needs a look" in words(app)
+    (show,) = [group for group in app.segmented_control if group.label == "Show"]
+    show.set_value("Needs a look")
+    healthy(app.run())
+    (item,) = component(app)["items"]
+    assert item["name"] == "coffee.png"
+    assert item["look"] == "No face was found; the whole picture is kept."
