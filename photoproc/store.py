@@ -17,22 +17,15 @@ of a wall clock ends or prolongs one.
 """
 
 import json
-import sqlite3
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-import diskcache
-
+from photoproc.database import Database
 from photoproc.errors import Problem, ServiceError, not_found
 from photoproc.jobs import (
     STATE_OF_CODE,
     Counts,
-    Cutout,
     Job,
     Photo,
     Refusal,
@@ -43,109 +36,20 @@ from photoproc.jobs import (
     move,
 )
 from photoproc.recipe import Recipe
+from photoproc.records import Claim, Outcome, Progress, Running, cutout_of, photo_of, refusal_of
 
 _PER_RECORD = 50
-_BUSY_S = 4.0
-_RECENT = 24
-_MODE_RAW = 1
-_SETTINGS: Mapping[str, object] = {
-    "eviction_policy": "none",
-    "cull_limit": 0,
-    "statistics": 0,
-    "sqlite_journal_mode": "wal",
-    "sqlite_synchronous": 2,
-}
-
-
-class JsonDisk(diskcache.Disk):  # type: ignore[misc]
-    """String keys and JSON values, in the database and never in files; nothing is ever unpickled."""
-
-    def put(self, key: object) -> tuple[str, bool]:
-        if type(key) is not str:
-            raise TypeError("keys are strings")
-        return key, True
-
-    def get(self, key: object, raw: object) -> str:
-        if not raw or type(key) is not str:
-            raise ServiceError("store_foreign", "The store holds a record that is not ours.", "Restore it.")
-        return key
-
-    def store(self, value: object, read: bool, key: object = None) -> tuple[int, int, None, str]:
-        return 0, _MODE_RAW, None, json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-    def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> Any:
-        if mode != _MODE_RAW or filename is not None or type(value) is not str:
-            raise ServiceError("store_foreign", "The store holds a record that is not ours.", "Restore it.")
-        return json.loads(value)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """The right to run a task once. Whoever publishes must show its token."""
-
-    job_id: str
-    number: int
-    model: str
-    token: str
-    attempt: int
-    photo: Photo
-    recipe: Recipe
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How an attempt ended for good: `state` is done, failed or skipped."""
-
-    state: TaskState
-    cutout: Cutout | None = None
-    problem: Problem | None = None
-    warnings: tuple[Warn, ...] = ()
-    seconds: Mapping[str, float] | None = None
-    provider: str = ""
-    mask_from_cache: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """A claimed task."""
-
-    job_id: str
-    number: int
-    model: str
-    token: str
-    owner: str
-    cancelled: bool
 
 
 class Store:
     """The records. Safe for many threads and for several processes on one machine."""
 
     def __init__(self, directory: Path) -> None:
-        self._writing = threading.Lock()
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        directory.chmod(0o700)
-        try:
-            self._cache = diskcache.Cache(str(directory), disk=JsonDisk, timeout=0.5, **_SETTINGS)
-            self._check_settings()
-        except sqlite3.Error as error:
-            raise _store_error(error) from error
-
-    def _check_settings(self) -> None:
-        """Ask the database itself: a file system may not give what was asked for (WAL, above all)."""
-        kept = {name: self._cache.reset(name) for name in _SETTINGS}
-        for name in ("journal_mode", "synchronous"):
-            ((kept[f"sqlite_{name}"],),) = self._cache._sql(f"PRAGMA {name}").fetchall()
-        for name, wanted in _SETTINGS.items():
-            if kept[name] != wanted:
-                raise ServiceError(
-                    "store_settings",
-                    f"The store does not keep {name}={wanted}.",
-                    "Put the data folder on a local disk and share it with no other program.",
-                )
+        self._db = Database(directory)
 
     def close(self) -> None:
         """Close this thread's connection."""
-        self._cache.close()
+        self._db.close()
 
     # Submitting
 
@@ -165,13 +69,13 @@ class Store:
         Returns its id: that of an earlier job where `key` made one before.
         """
         models = recipe.task_models
-        with self._change() as cache:
+        with self._db.change() as cache:
             if key is not None and (earlier := cache.get(f"key:{key}")) is not None:
                 return str(earlier)
             for start in range(0, len(photos), _PER_RECORD):
                 chunk = [asdict(photo) for photo in photos[start : start + _PER_RECORD]]
                 cache.set(f"photos:{job_id}:{start // _PER_RECORD}", chunk)
-            progress = _Progress(states=TaskState.QUEUED.code * (len(photos) * len(models)))
+            progress = Progress(states=TaskState.QUEUED.code * (len(photos) * len(models)))
             progress = progress.finish_if_over(now)
             for model in models if photos else ():
                 progress = self._enqueue(job_id, model, progress)
@@ -191,12 +95,12 @@ class Store:
         return job_id
 
     def _add_to_index(self, job_id: str) -> int:
-        last = int(self._cache.get("jobs:last", 0))
-        ids = list(self._cache.get(f"jobs:{last}", []))
+        last = int(self._db.cache.get("jobs:last", 0))
+        ids = list(self._db.cache.get(f"jobs:{last}", []))
         if len(ids) >= _PER_RECORD:
             last, ids = last + 1, []
-            self._cache.set("jobs:last", last)
-        self._cache.set(f"jobs:{last}", [*ids, job_id])
+            self._db.cache.set("jobs:last", last)
+        self._db.cache.set(f"jobs:{last}", [*ids, job_id])
         return last
 
     # Reading
@@ -204,21 +108,21 @@ class Store:
     @property
     def untouched(self) -> bool:
         """Whether it never held a job: then it knows nothing of folders it does not list."""
-        return self._get("jobs:0") is None
+        return self._db.get("jobs:0") is None
 
     def job_of_key(self, key: str) -> str | None:
         """The job made for an idempotency key, if it still exists."""
-        found = self._get(f"key:{key}")
+        found = self._db.get(f"key:{key}")
         return None if found is None else str(found)
 
     def job_ids(self) -> Iterator[str]:
         """All jobs, newest first."""
-        for page in range(int(self._get("jobs:last", 0)), -1, -1):
-            yield from reversed(self._get(f"jobs:{page}", []))
+        for page in range(int(self._db.get("jobs:last", 0)), -1, -1):
+            yield from reversed(self._db.get(f"jobs:{page}", []))
 
     def job(self, job_id: str) -> Job:
         """A job with its counts; raises not_found."""
-        record = self._get(f"job:{job_id}")
+        record = self._db.get(f"job:{job_id}")
         progress = self._progress(job_id)
         if record is None or progress is None:
             raise not_found("job")
@@ -232,7 +136,7 @@ class Store:
             created_at=record["created_at"],
             recipe=Recipe.model_validate(record["recipe"]),
             photo_count=record["photo_count"],
-            refused=tuple(_refusal(one) for one in record["refused"]),
+            refused=tuple(refusal_of(one) for one in record["refused"]),
             state=job_state(counts, cancelled=progress.cancelled),
             counts=counts,
             revision=progress.revision,
@@ -253,14 +157,14 @@ class Store:
     def photos(self, job_id: str) -> Iterator[Photo]:
         """A job's photos, in order; raises not_found, at any moment, where it is deleted."""
         for start in range(0, self.job(job_id).photo_count, _PER_RECORD):
-            chunk = self._get(f"photos:{job_id}:{start // _PER_RECORD}")
+            chunk = self._db.get(f"photos:{job_id}:{start // _PER_RECORD}")
             if chunk is None:
                 raise not_found("job")  # deleted meanwhile
-            yield from (_photo(record) for record in chunk)
+            yield from (photo_of(record) for record in chunk)
 
     def tasks(self, job_id: str, numbers: Sequence[int] | None = None) -> Iterator[Task]:
         """The tasks with these numbers (all, in order, where None); raises not_found."""
-        record, progress = self._get(f"job:{job_id}"), self._progress(job_id)
+        record, progress = self._db.get(f"job:{job_id}"), self._progress(job_id)
         if record is None or progress is None:
             raise not_found("job")
         models = Recipe.model_validate(record["recipe"]).task_models
@@ -271,19 +175,19 @@ class Store:
             place = number // len(models)
             if place // _PER_RECORD != chunk_number:
                 chunk_number = place // _PER_RECORD
-                chunk = self._get(f"photos:{job_id}:{chunk_number}", [])
+                chunk = self._db.get(f"photos:{job_id}:{chunk_number}", [])
             if place % _PER_RECORD >= len(chunk):
                 raise not_found("job")  # deleted meanwhile
             yield self._task(
                 job_id,
                 number,
                 models[number % len(models)],
-                _photo(chunk[place % _PER_RECORD]),
+                photo_of(chunk[place % _PER_RECORD]),
                 STATE_OF_CODE[progress.states[number]],
             )
 
     def _task(self, job_id: str, number: int, model: str, photo: Photo, state: TaskState) -> Task:
-        kept = self._get(f"task:{job_id}:{number}", {})
+        kept = self._db.get(f"task:{job_id}:{number}", {})
         task = Task(
             job_id=job_id,
             number=number,
@@ -298,7 +202,7 @@ class Store:
             return task
         return replace(
             task,
-            cutout=_cutout(outcome["cutout"]),
+            cutout=cutout_of(outcome["cutout"]),
             problem=None if outcome["problem"] is None else Problem(**outcome["problem"]),
             warnings=tuple(Warn(**one) for one in outcome["warnings"]),
             seconds=outcome["seconds"] or {},
@@ -309,7 +213,7 @@ class Store:
 
     def queued_models(self, models: Sequence[str]) -> list[str]:
         """Which of these models have queued tasks."""
-        with self._change() as cache:  # diskcache peeks inside a transaction
+        with self._db.change() as cache:  # diskcache peeks inside a transaction
             return [model for model in models if cache.peek(prefix=_queue(model))[0] is not None]
 
     # Running
@@ -319,7 +223,7 @@ class Store:
 
         It is a heartbeat as well.
         """
-        with self._change() as cache:
+        with self._db.change() as cache:
             for model in models:
                 while True:
                     entry, job_id = cache.peek(prefix=_queue(model))
@@ -332,7 +236,7 @@ class Store:
         return None
 
     def _claim_of(self, job_id: str, model: str, owner: str, token: str, now: float) -> Claim | None:
-        record, progress = self._cache.get(f"job:{job_id}"), self._progress(job_id)
+        record, progress = self._db.cache.get(f"job:{job_id}"), self._progress(job_id)
         if record is None or progress is None:
             return None
         recipe = Recipe.model_validate(record["recipe"])
@@ -347,22 +251,22 @@ class Store:
         if queued.find(TaskState.QUEUED.code, place + 1) >= 0:
             progress = self._enqueue(job_id, model, progress)
         number = place * len(models) + lane
-        kept = self._cache.get(f"task:{job_id}:{number}", {})
+        kept = self._db.cache.get(f"task:{job_id}:{number}", {})
         attempt = kept.get("attempts", 0) + 1
-        self._cache.set(f"task:{job_id}:{number}", kept | {"attempts": attempt})
+        self._db.cache.set(f"task:{job_id}:{number}", kept | {"attempts": attempt})
         self._put(job_id, progress.moved(number, TaskState.RUNNING, now))
-        running = self._cache.get("running", {})
+        running = self._db.cache.get("running", {})
         running[f"{job_id}:{number}"] = {"token": token, "owner": owner, "model": model}
-        self._cache.set("running", running)
+        self._db.cache.set("running", running)
         self._beat(owner)
-        chunk = self._cache.get(f"photos:{job_id}:{place // _PER_RECORD}")
+        chunk = self._db.cache.get(f"photos:{job_id}:{place // _PER_RECORD}")
         return Claim(
             job_id=job_id,
             number=number,
             model=model,
             token=token,
             attempt=attempt,
-            photo=_photo(chunk[place % _PER_RECORD]),
+            photo=photo_of(chunk[place % _PER_RECORD]),
             recipe=recipe,
         )
 
@@ -372,7 +276,7 @@ class Store:
         Returns whether the outcome counts; if not, its files are the caller's to delete. To publish
         again what was published changes nothing and counts.
         """
-        with self._change() as cache:
+        with self._db.change() as cache:
             progress = self._release(claim.job_id, claim.number, claim.token)
             if progress is None:
                 published = cache.get(f"task:{claim.job_id}:{claim.number}", {})
@@ -393,7 +297,7 @@ class Store:
 
     def speeds(self, models: Sequence[str]) -> dict[str, float]:
         """Seconds a task of each model takes here, smoothed over the last ones; only those known."""
-        found = {model: self._get(f"speed:{model}") for model in models}
+        found = {model: self._db.get(f"speed:{model}") for model in models}
         return {model: float(seconds) for model, seconds in found.items() if seconds is not None}
 
     def _learn_speed(self, model: str, outcome: Outcome) -> None:
@@ -401,15 +305,15 @@ class Store:
         if "inference" not in seconds:
             return
         took = sum(seconds.values()) - seconds.get("load", 0.0)
-        known = self._cache.get(f"speed:{model}")
-        self._cache.set(f"speed:{model}", took if known is None else 0.8 * known + 0.2 * took)
+        known = self._db.cache.get(f"speed:{model}")
+        self._db.cache.set(f"speed:{model}", took if known is None else 0.8 * known + 0.2 * took)
 
     def give_back(self, claim: Claim | Running, *, charge: bool, now: float) -> bool:
         """Queue a claimed task again; `charge` says whether the attempt counts.
 
         Returns whether the claim still held. A cancelled job's task becomes cancelled instead.
         """
-        with self._change():
+        with self._db.change():
             return self._requeue(claim.job_id, claim.number, claim.model, claim.token, charge, now)
 
     def _requeue(self, job_id: str, number: int, model: str, token: str, charge: bool, now: float) -> bool:
@@ -417,9 +321,9 @@ class Store:
         if progress is None:
             return False
         if not charge:
-            kept = self._cache.get(f"task:{job_id}:{number}", {})
+            kept = self._db.cache.get(f"task:{job_id}:{number}", {})
             kept["attempts"] = max(0, kept.get("attempts", 1) - 1)
-            self._cache.set(f"task:{job_id}:{number}", kept)
+            self._db.cache.set(f"task:{job_id}:{number}", kept)
         state = TaskState.CANCELLED if progress.cancelled else TaskState.QUEUED
         progress = progress.moved(number, state, now)
         if state is TaskState.QUEUED:
@@ -430,7 +334,7 @@ class Store:
     def running(self) -> list[Running]:
         """Every claimed task."""
         found = []
-        for place, entry in self._get("running", {}).items():
+        for place, entry in self._db.get("running", {}).items():
             job_id, number = place.split(":")
             progress = self._progress(job_id)
             found.append(
@@ -447,15 +351,15 @@ class Store:
 
     def heartbeat(self, owner: str) -> None:
         """Show that an owner with claimed tasks is alive."""
-        with self._change():
+        with self._db.change():
             self._beat(owner)
 
     def _beat(self, owner: str) -> None:
-        self._cache.set(f"owner:{owner}", int(self._cache.get(f"owner:{owner}", 0)) + 1)
+        self._db.cache.set(f"owner:{owner}", int(self._db.cache.get(f"owner:{owner}", 0)) + 1)
 
     def heartbeats(self, owners: Sequence[str]) -> dict[str, int]:
         """The counter of each owner; one never seen has 0."""
-        return {owner: int(self._get(f"owner:{owner}", 0)) for owner in owners}
+        return {owner: int(self._db.get(f"owner:{owner}", 0)) for owner in owners}
 
     def take_back(self, owner: str, *, beat: int, max_lost: int, now: float) -> int:
         """Queue again every task of an owner whose heartbeat still stands at `beat`; returns how many.
@@ -464,7 +368,7 @@ class Store:
         its server `max_lost` times is charged after all, in case it is what ends them.
         """
         taken = 0
-        with self._change() as cache:
+        with self._db.change() as cache:
             if cache.get(f"owner:{owner}", 0) != beat:
                 return 0
             for place, entry in dict(cache.get("running", {})).items():
@@ -479,21 +383,21 @@ class Store:
             cache.delete(f"owner:{owner}")
         return taken
 
-    def _release(self, job_id: str, number: int, token: str) -> "_Progress | None":
+    def _release(self, job_id: str, number: int, token: str) -> Progress | None:
         """Strike a task off the running ones; None where the token is not (any more) its own."""
-        running = self._cache.get("running", {})
+        running = self._db.cache.get("running", {})
         entry = running.get(f"{job_id}:{number}")
         if entry is None or entry["token"] != token:
             return None
         del running[f"{job_id}:{number}"]
-        self._cache.set("running", running)
+        self._db.cache.set("running", running)
         return self._progress(job_id)
 
     # Deciding
 
     def cancel(self, job_id: str, *, now: float) -> None:
         """Cancel what is queued; what is running stops soon and publishes nothing. Idempotent."""
-        with self._change():
+        with self._db.change():
             progress = self._progress(job_id)
             if progress is None:
                 raise not_found("job")
@@ -509,7 +413,7 @@ class Store:
 
     def retry(self, job_id: str, states: Sequence[TaskState], *, now: float) -> int:
         """Queue again all tasks in these states (failed, cancelled); returns how many."""
-        with self._change() as cache:
+        with self._db.change() as cache:
             record, progress = cache.get(f"job:{job_id}"), self._progress(job_id)
             if record is None or progress is None:
                 raise not_found("job")
@@ -539,7 +443,7 @@ class Store:
 
     def rename(self, job_id: str, title: str) -> None:
         """Give a job another title."""
-        with self._change() as cache:
+        with self._db.change() as cache:
             record = cache.get(f"job:{job_id}")
             if record is None:
                 raise not_found("job")
@@ -547,7 +451,7 @@ class Store:
 
     def delete_job(self, job_id: str) -> None:
         """Forget a job; what runs for it can no longer be published. Raises not_found."""
-        with self._change() as cache:
+        with self._db.change() as cache:
             record, progress = cache.get(f"job:{job_id}"), self._progress(job_id)
             if record is None or progress is None:
                 raise not_found("job")
@@ -569,157 +473,26 @@ class Store:
 
     # Inside
 
-    def _progress(self, job_id: str) -> "_Progress | None":
-        record = self._get(f"progress:{job_id}")
-        return None if record is None else _Progress.of_record(record)
+    def _progress(self, job_id: str) -> Progress | None:
+        record = self._db.get(f"progress:{job_id}")
+        return None if record is None else Progress.of_record(record)
 
-    def _enqueue(self, job_id: str, model: str, progress: "_Progress") -> "_Progress":
+    def _enqueue(self, job_id: str, model: str, progress: Progress) -> Progress:
         """Have the job wait its turn for a model, once."""
         if model in progress.lanes:
             return progress
-        key = self._cache.push(job_id, prefix=_queue(model))
+        key = self._db.cache.push(job_id, prefix=_queue(model))
         return replace(progress, lanes={**progress.lanes, model: key})
 
-    def _leave_queues(self, progress: "_Progress") -> None:
+    def _leave_queues(self, progress: Progress) -> None:
         for key in progress.lanes.values():
-            self._cache.delete(key)
+            self._db.cache.delete(key)
 
-    def _put(self, job_id: str, progress: "_Progress") -> None:
-        self._cache.set(f"progress:{job_id}", progress.to_record())
-
-    def _get(self, key: str, default: object = None) -> Any:
-        try:
-            return self._cache.get(key, default)
-        except sqlite3.Error as error:
-            raise _store_error(error) from error
-
-    @contextmanager
-    def _change(self) -> Iterator[Any]:
-        """A write transaction; waits a bounded time for other writers, then raises store_busy."""
-        until = time.monotonic() + _BUSY_S
-        try:
-            with ExitStack() as stack:
-                # Threads of this process queue up here: SQLite would have them poll, some for long.
-                if self._writing.acquire(timeout=_BUSY_S):
-                    stack.callback(self._writing.release)
-                self._begin(stack, until)
-                yield self._cache
-        except sqlite3.Error as error:
-            self._roll_back()
-            raise _store_error(error) from error
-
-    def _begin(self, stack: ExitStack, until: float) -> None:
-        while True:
-            try:
-                stack.enter_context(self._cache.transact())
-                return
-            except diskcache.Timeout as error:
-                # It is what diskcache makes of every error here; only being locked is worth waiting for.
-                reason = error.__context__
-                if reason is None or not _is_busy(reason) or time.monotonic() >= until:
-                    raise _store_error(reason) from error
-
-    def _roll_back(self) -> None:
-        """End what a failed commit may have left open; it would keep everybody else from writing."""
-        with suppress(sqlite3.Error):
-            self._cache._con.rollback()
-
-
-def _code(error: BaseException) -> int:
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _is_busy(error: BaseException) -> bool:
-    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _store_error(error: BaseException | None) -> ServiceError:
-    """An error of SQLite as ours. A failed roll-back hides the reason for it, which is what counts."""
-    reasons, reason = [], error
-    while reason is not None:
-        reasons.append(reason)
-        reason = reason.__context__
-    if any(_code(one) == sqlite3.SQLITE_FULL for one in reasons):
-        return ServiceError(
-            "disk_full", "The disk is full: the store cannot be written.", "Make room, then try again."
-        )
-    if any(_is_busy(one) for one in reasons):
-        return ServiceError(
-            "store_busy",
-            "The store is locked by another program.",
-            "Try again in a moment; close programs that have its database open.",
-        )
-    return ServiceError(
-        "store_failed", f"The store's database failed: {error}.", "Look at the data folder and its disk."
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Progress:
-    """The part of a job that changes.
-
-    `recent` is when the last tasks finished (wall time), `lanes` the models in whose queues it waits,
-    with its place in each.
-    """
-
-    states: str
-    lanes: Mapping[str, str] = field(default_factory=dict)
-    revision: int = 0
-    cancelled: bool = False
-    started_at: float | None = None
-    finished_at: float | None = None
-    recent: tuple[float, ...] = ()
-    output_bytes: int = 0
-
-    @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> "_Progress":
-        return cls(**{**record, "recent": tuple(record["recent"])})
-
-    def to_record(self) -> dict[str, object]:
-        return asdict(self)
-
-    def moved(self, number: int, to: TaskState, now: float, *, look: bool = False) -> "_Progress":
-        progress = replace(
-            self,
-            states=move(self.states, number, to, look=look),
-            revision=self.revision + 1,
-            started_at=self.started_at or now,
-        )
-        return progress.finish_if_over(now)
-
-    def counted(self, outcome: Outcome, now: float) -> "_Progress":
-        made = outcome.cutout.byte_count if outcome.cutout is not None else 0
-        return replace(self, recent=(*self.recent, now)[-_RECENT:], output_bytes=self.output_bytes + made)
-
-    def finish_if_over(self, now: float) -> "_Progress":
-        counts = Counts.of(self.states)
-        return replace(self, finished_at=now if counts.finished == counts.total else None)
-
-    def tasks_per_s(self) -> float | None:
-        """Tasks finished a second over the last ones, once there are enough to say."""
-        if len(self.recent) < 3 or self.recent[-1] <= self.recent[0]:
-            return None
-        return (len(self.recent) - 1) / (self.recent[-1] - self.recent[0])
+    def _put(self, job_id: str, progress: Progress) -> None:
+        self._db.cache.set(f"progress:{job_id}", progress.to_record())
 
 
 def _queue(model: str) -> str:
     # diskcache looks for keys between "<prefix>-000…" and "<prefix>-999…": the colon keeps a model
     # called "x-5" out of the range of one called "x".
     return f"queue:{model}:"
-
-
-def _photo(record: Mapping[str, Any]) -> Photo:
-    warnings = tuple(Warn(**one) for one in record["warnings"])
-    width, height = record["size_wh"]
-    return Photo(**{**record, "warnings": warnings, "size_wh": (width, height)})
-
-
-def _cutout(record: Mapping[str, Any] | None) -> Cutout | None:
-    if record is None:
-        return None
-    width, height = record["size_wh"]
-    return Cutout(**{**record, "size_wh": (width, height)})
-
-
-def _refusal(record: Mapping[str, Any]) -> Refusal:
-    return Refusal(name=record["name"], problem=Problem(**record["problem"]))

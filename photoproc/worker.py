@@ -18,8 +18,9 @@ from photoproc.jobs import TaskState
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.models.weights import Weights
 from photoproc.recipe import NO_MODEL
+from photoproc.records import Claim, Outcome
 from photoproc.settings import Settings
-from photoproc.store import Claim, Outcome, Store
+from photoproc.store import Store
 
 log = structlog.get_logger()
 

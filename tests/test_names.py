@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from photoproc import names as names_module
 from photoproc.names import display_name, output_paths, safe_path
 
 DEVICES = {
@@ -139,10 +140,21 @@ def test_a_name_of_its_own_keeps_it_when_it_comes_before_the_numbered_one() -> N
     assert found == [("a (2)", False), ("a", False), ("a (3)", True)]
 
 
-def test_ten_thousand_photos_of_one_name_are_named_quickly() -> None:
-    paths = [path for path, _ in output_paths(itertools.repeat("IMG.jpg", 10_000))]
-    assert paths[-1] == "IMG (10000)"
-    assert len(set(paths)) == 10_000
+def test_many_photos_of_one_name_are_numbered_without_counting_from_one_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[str] = []
+    real = names_module._folded
+
+    def counted(path: str) -> str:
+        tried.append(path)
+        return real(path)
+
+    monkeypatch.setattr(names_module, "_folded", counted)
+    paths = [path for path, _ in output_paths(itertools.repeat("IMG.jpg", 1000))]
+    assert paths[-1] == "IMG (1000)"
+    assert len(set(paths)) == 1000
+    assert len(tried) <= 4000
 
 
 @given(name=names)

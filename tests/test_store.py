@@ -23,7 +23,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from photoproc.errors import Problem, ServiceError
 from photoproc.jobs import Counts, Cutout, JobState, Photo, Refusal, TaskState, Warn
 from photoproc.recipe import Recipe
-from photoproc.store import Claim, Outcome, Store
+from photoproc.records import Claim, Outcome
+from photoproc.store import Store
 from tests.waiting import at_once
 
 DONE = Outcome(state=TaskState.DONE)
@@ -252,7 +253,7 @@ def test_publishing_completes_a_task_and_its_job(store: Store) -> None:
     assert store.publish(second, FAILED, now=11)
     job = store.job("j")
     assert (job.state, job.started_at, job.finished_at, job.output_bytes) == (JobState.DONE, 2, 11, 9)
-    assert job.counts == Counts(done=1, failed=1)
+    assert job.counts == Counts(done=1, failed=1, needs_look=1)
     done, failed = store.tasks("j")
     assert (done.cutout, done.warnings, done.seconds) == (cutout, outcome.warnings, outcome.seconds)
     assert (done.provider, done.mask_from_cache, done.finished_at) == ("CPU", True, 10)
@@ -526,7 +527,7 @@ def test_nothing_is_evicted_and_every_commit_is_synced_also_after_reopening(fold
         asked: list[tuple[object, object]] = []
 
         def ask(store: Store = store, asked: list[tuple[object, object]] = asked) -> None:
-            sql = store._cache._sql
+            sql = store._db.cache._sql
             asked.append(tuple(sql(f"PRAGMA {n}").fetchone()[0] for n in ("journal_mode", "synchronous")))
             store.close()
 
@@ -675,13 +676,13 @@ def test_while_another_process_writes_reads_work_and_writes_say_busy_in_time(
 def test_a_full_disk_is_said_to_be_one_and_the_change_is_undone(store: Store) -> None:
     create(store, "j", 2)
     claim = Claimer(store).must()
-    ((pages,),) = store._cache._sql("PRAGMA page_count").fetchall()
-    store._cache._sql(f"PRAGMA max_page_count = {pages}")
+    ((pages,),) = store._db.cache._sql("PRAGMA page_count").fetchall()
+    store._db.cache._sql(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(ServiceError) as caught:
         create(store, "large", 3000)
     assert caught.value.problem.code == "disk_full"
     assert list(store.job_ids()) == ["j"]
-    store._cache._sql(f"PRAGMA max_page_count = {pages + 100_000}")
+    store._db.cache._sql(f"PRAGMA max_page_count = {pages + 100_000}")
     assert store.publish(claim, DONE, now=3)
     create(store, "large", 3000)
     assert count_of(store, "large") == Counts(queued=3000)
@@ -689,10 +690,10 @@ def test_a_full_disk_is_said_to_be_one_and_the_change_is_undone(store: Store) ->
 
 def test_a_commit_that_fails_leaves_the_store_open_to_others(store: Store, folder: Path) -> None:
     create(store, "j", 1)
-    store._cache._sql("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
-    store._cache._sql("CREATE TABLE child (id INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)")
-    store._cache._sql("PRAGMA foreign_keys = ON")
-    with pytest.raises(ServiceError), store._change() as cache:
+    store._db.cache._sql("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+    store._db.cache._sql("CREATE TABLE child (id INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)")
+    store._db.cache._sql("PRAGMA foreign_keys = ON")
+    with pytest.raises(ServiceError), store._db.change() as cache:
         cache._sql("INSERT INTO child VALUES (1)")  # found out by COMMIT only
     other = Store(folder)
     assert Claimer(other).must().job_id == "j"
@@ -702,7 +703,7 @@ def test_a_commit_that_fails_leaves_the_store_open_to_others(store: Store, folde
 
 def test_a_store_that_may_not_be_written_says_so_at_once(store: Store) -> None:
     create(store, "j", 1)
-    store._cache._sql("PRAGMA query_only = ON")
+    store._db.cache._sql("PRAGMA query_only = ON")
     started = time.monotonic()
     with pytest.raises(ServiceError) as caught:
         store.rename("j", "x")

@@ -109,7 +109,7 @@ def test_a_mask_is_scaled_as_rembg_scales_it(size_wh: tuple[int, int]) -> None:
 
 
 def test_the_photo_reaches_the_model_as_rembg_would_send_it() -> None:
-    photo = picture(900, 700)
+    photo = picture(2400, 1700)
     sent = compose.shrink_for_model(np.asarray(photo), (320, 320))
     assert sent.mode == "RGB"
     assert np.array_equal(np.asarray(sent), np.asarray(photo.resize((320, 320), Image.Resampling.LANCZOS)))

@@ -56,7 +56,19 @@ def test_a_photo_without_people_has_no_faces(finder: FaceFinder) -> None:
 
 
 @pytest.mark.parametrize(
-    "size_wh", [(1, 1), (9, 9), (3, 2000), (2000, 3), (1024, 32), (1024, 15), (32, 20), (4000, 45)]
+    "size_wh",
+    [
+        (1, 1),
+        (9, 9),
+        (3, 2000),
+        (2000, 3),
+        (1024, 3),
+        (1024, 6),
+        (1024, 32),
+        (1024, 15),
+        (32, 20),
+        (4000, 45),
+    ],
 )
 def test_no_face_is_seen_in_the_noise_of_small_and_narrow_pictures(
     finder: FaceFinder, size_wh: tuple[int, int]

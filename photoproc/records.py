@@ -1,0 +1,122 @@
+"""What the store hands out and what it keeps: claims, outcomes, a job's progress, and their JSON."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from photoproc.errors import Problem
+from photoproc.jobs import Counts, Cutout, Photo, Refusal, TaskState, Warn, move
+from photoproc.recipe import Recipe
+
+_RECENT = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to run a task once. Whoever publishes must show its token."""
+
+    job_id: str
+    number: int
+    model: str
+    token: str
+    attempt: int
+    photo: Photo
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended for good: `state` is done, failed or skipped."""
+
+    state: TaskState
+    cutout: Cutout | None = None
+    problem: Problem | None = None
+    warnings: tuple[Warn, ...] = ()
+    seconds: Mapping[str, float] | None = None
+    provider: str = ""
+    mask_from_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A claimed task."""
+
+    job_id: str
+    number: int
+    model: str
+    token: str
+    owner: str
+    cancelled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The part of a job that changes.
+
+    `recent` is when the last tasks finished (wall time), `lanes` the models in whose queues it waits,
+    with its place in each.
+    """
+
+    states: str
+    lanes: Mapping[str, str] = field(default_factory=dict)
+    revision: int = 0
+    cancelled: bool = False
+    started_at: float | None = None
+    finished_at: float | None = None
+    recent: tuple[float, ...] = ()
+    output_bytes: int = 0
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> "Progress":
+        """As it was kept."""
+        return cls(**{**record, "recent": tuple(record["recent"])})
+
+    def to_record(self) -> dict[str, object]:
+        """As it is kept."""
+        return asdict(self)
+
+    def moved(self, number: int, to: TaskState, now: float, *, look: bool = False) -> "Progress":
+        """With a task in another state."""
+        progress = replace(
+            self,
+            states=move(self.states, number, to, look=look),
+            revision=self.revision + 1,
+            started_at=self.started_at or now,
+        )
+        return progress.finish_if_over(now)
+
+    def counted(self, outcome: Outcome, now: float) -> "Progress":
+        """With an outcome in its figures."""
+        made = outcome.cutout.byte_count if outcome.cutout is not None else 0
+        return replace(self, recent=(*self.recent, now)[-_RECENT:], output_bytes=self.output_bytes + made)
+
+    def finish_if_over(self, now: float) -> "Progress":
+        """With the time of its end, where nothing is left to do."""
+        counts = Counts.of(self.states)
+        return replace(self, finished_at=now if counts.finished == counts.total else None)
+
+    def tasks_per_s(self) -> float | None:
+        """Tasks finished a second over the last ones, once there are enough to say."""
+        if len(self.recent) < 3 or self.recent[-1] <= self.recent[0]:
+            return None
+        return (len(self.recent) - 1) / (self.recent[-1] - self.recent[0])
+
+
+def photo_of(record: Mapping[str, Any]) -> Photo:
+    """A photo from its record."""
+    warnings = tuple(Warn(**one) for one in record["warnings"])
+    width, height = record["size_wh"]
+    return Photo(**{**record, "warnings": warnings, "size_wh": (width, height)})
+
+
+def cutout_of(record: Mapping[str, Any] | None) -> Cutout | None:
+    """A cutout from its record."""
+    if record is None:
+        return None
+    width, height = record["size_wh"]
+    return Cutout(**{**record, "size_wh": (width, height)})
+
+
+def refusal_of(record: Mapping[str, Any]) -> Refusal:
+    """A refusal from its record."""
+    return Refusal(name=record["name"], problem=Problem(**record["problem"]))
