@@ -188,8 +188,7 @@ class Blobs:
         files = (report.cutout, report.preview, report.before)
         assert report.cutout is not None
         folder = self._root / "jobs" / job_id / "out"
-        stem = f"{number}-{token[:12]}"
-        names = (f"{stem}.png", f"{stem}-after.webp", f"{stem}-before.webp")
+        names = _output_names(number, token)
         try:
             for name, file in zip(names, files, strict=True):
                 assert file is not None
@@ -211,7 +210,14 @@ class Blobs:
 
     def drop_output(self, job_id: str, cutout: Cutout) -> None:
         """Delete the files of a cutout that was not published."""
-        for name in (cutout.file, cutout.preview, cutout.before):
+        self._drop(job_id, (cutout.file, cutout.preview, cutout.before))
+
+    def drop_attempt(self, job_id: str, number: int, token: str) -> None:
+        """Delete what an attempt that was never published may have moved into the job's folder."""
+        self._drop(job_id, _output_names(number, token))
+
+    def _drop(self, job_id: str, names: Iterable[str]) -> None:
+        for name in names:
             (self._root / "jobs" / job_id / "out" / name).unlink(missing_ok=True)
 
     # Masks
@@ -291,6 +297,11 @@ class Blobs:
 
     def _mask(self, sha256: str, model: str, weights_id: str) -> Path:
         return self._root / "masks" / sha256[:2] / sha256 / f"{model}-{weights_id}.png"
+
+
+def _output_names(number: int, token: str) -> tuple[str, str, str]:
+    stem = f"{number}-{token[:12]}"
+    return f"{stem}.png", f"{stem}-after.webp", f"{stem}-before.webp"
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -59,8 +59,9 @@ def output_paths(names: Iterable[str]) -> list[tuple[str, bool]]:
             path = f"{wanted} ({number})"
         numbers[wanted] = number
         taken.add(_folded(path))
-        own = str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else name
-        found.append((path, path != unicodedata.normalize("NFC", own)))
+        given = PurePosixPath(name)
+        own = unicodedata.normalize("NFC", str(given.parent / given.stem))
+        found.append((path, path != own))
     return found
 
 

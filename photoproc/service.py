@@ -116,14 +116,13 @@ class PhotoService:
         store_busy).
         """
         sources = [self._blobs.staged(_checked(batch, "upload"), photo.sha256) for photo in photos]
-        job = self._made_by(key)
-        if job is None:
-            try:
-                job = self._create(sources, photos, recipe, refused=refused, title=title, key=key)
-            except ServiceError:
-                job = self._made_by(key)  # a twin of this call, which took the uploads
-                if job is None:
-                    raise
+        try:
+            job = self._create(sources, photos, recipe, refused=refused, title=title, key=key)
+        except ServiceError:
+            made = self._made_by(key)  # by a twin of this call, which took the uploads with it
+            if made is None:
+                raise
+            job = made
         self._blobs.drop_batch(batch)
         return job
 

@@ -189,7 +189,7 @@ class Worker:
             warnings=(*claim.photo.warnings, *report.warnings),
             seconds=report.seconds,
             provider=report.provider,
-            mask_from_cache=flight.mask_from_cache,
+            mask_from_cache=flight.mask_from_cache and report.mask is None,
         )
         if not self._publish(claim, outcome):
             self._blobs.drop_output(claim.job_id, cutout)

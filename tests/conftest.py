@@ -39,7 +39,8 @@ def model_dir() -> Path:
             state = weights.state(name)
             if state.path is None:
                 skip_or_fail(f"no weights of {name}: {state.problem}")
-        return weights.folders()[0]
+        found = weights.ready()["u2net"]
+        return next(folder for folder in weights.folders() if folder in found.parents)
     finally:
         weights.stop()
 

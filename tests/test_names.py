@@ -98,6 +98,7 @@ def test_a_name_made_safe_needs_no_further_change(name: str) -> None:
         (".hidden.jpg", "hidden", True),
         (".jpg", "jpg", True),
         ("...", "photo", True),
+        (".. ", "photo", True),
         ("", "photo", True),
         ("a\\b.jpg", "a/b", True),
         ("../../etc/passwd", "etc/passwd", True),

@@ -659,6 +659,16 @@ def test_a_stopping_worker_publishes_what_is_finished_and_queues_the_rest_unchar
     assert started.tmp() == []
 
 
+def test_a_worker_that_stops_publishes_what_its_children_have_just_finished(world: World) -> None:
+    job = world.submit(1)
+    world.round()
+    world.engine.run_all(carry_out)
+    world.worker.stop()
+    world.worker.start()  # only to see the work of others off
+    world.worker.stop()
+    assert world.counts(job) == Counts(done=1)
+
+
 def test_a_stopped_worker_goes_on_after_a_restart(started: World) -> None:
     job = started.submit(3)
     started.worker.wake()

@@ -1,0 +1,171 @@
+"""Starting and ending a server: tidying up only when alone, keeping secrets, ending in time."""
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from photoproc.bootstrap import Runtime, configure_logging
+from photoproc.settings import Settings
+from tests.test_store import DONE, create
+from tests.waiting import at_once
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def make(settings: Settings) -> Iterator[Callable[[], Runtime]]:
+    made: list[Runtime] = []
+
+    def runtime() -> Runtime:
+        made.append(Runtime(settings.model_copy(update={"max_concurrent": 1})))
+        return made[-1]
+
+    yield runtime
+    for one in made:
+        one.stop()
+
+
+def leave_behind(settings: Settings) -> Path:
+    """A file as a crash leaves it."""
+    left = settings.data_dir / "tmp" / "left-behind"
+    left.write_text("x")
+    return left
+
+
+def orphan(settings: Settings) -> Path:
+    folder = settings.data_dir / "jobs" / ("f" * 32)
+    (folder / "out").mkdir(parents=True)
+    (folder / "out" / "0-x.png").write_text("cutout")
+    return folder
+
+
+def test_a_server_that_is_alone_tidies_up(make: Callable[[], Runtime], settings: Settings) -> None:
+    runtime = make()
+    left = leave_behind(settings)
+    runtime.start()
+    assert not left.exists()
+
+
+def test_a_second_server_touches_nothing_that_may_be_the_firsts(
+    make: Callable[[], Runtime], settings: Settings
+) -> None:
+    first, second, third = make(), make(), make()
+    first.start()
+    left = leave_behind(settings)
+    second.start()
+    assert left.exists()
+    at_once(first.stop)
+    third.start()
+    assert left.exists(), "the second server still runs"
+    second.stop()
+    third.stop()
+    make().start()
+    assert not left.exists()
+
+
+def test_a_seat_of_a_server_that_was_killed_is_free(make: Callable[[], Runtime], settings: Settings) -> None:
+    runtime = make()
+    code = (
+        "import sys; from pathlib import Path; from photoproc.bootstrap import Runtime;"
+        "from photoproc.settings import Settings;"
+        "runtime = Runtime(Settings(data_dir=Path(sys.argv[1]))); runtime._take_seat();"
+        "print('here', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(settings.data_dir)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"here\n"
+        left = leave_behind(settings)
+        runtime._take_seat()
+        assert left.exists()
+        runtime.stop()
+        other.kill()
+    make()._take_seat()
+    assert not left.exists()
+    assert len(list((settings.data_dir / "servers").iterdir())) == 1
+
+
+def test_folders_of_no_job_go_but_not_where_the_store_is_new(
+    make: Callable[[], Runtime], settings: Settings
+) -> None:
+    runtime = make()
+    folder = orphan(settings)
+    runtime._take_seat()
+    assert folder.exists(), "the store may have been lost; the cutouts must not be lost with it"
+    create(runtime._store, "a" * 32)
+    runtime.stop()
+    make()._take_seat()
+    assert not folder.exists()
+
+
+def test_a_cutout_that_was_never_published_goes_and_published_ones_stay(
+    make: Callable[[], Runtime], settings: Settings
+) -> None:
+    runtime = make()
+    out = settings.data_dir / "jobs" / ("a" * 32) / "out"
+    out.mkdir(parents=True)
+    create(runtime._store, "a" * 32, 2)
+    for token in ("first" * 5, "second" * 5):
+        claim = runtime._store.claim("dead", ["u2net"], token=token, now=1)
+        assert claim is not None
+        (out / f"{claim.number}-{token[:12]}.png").write_text("cutout")
+        if claim.number == 0:
+            runtime._store.publish(claim, DONE, now=2)
+    runtime._take_seat()
+    assert [path.name for path in out.iterdir()] == ["0-firstfirstfi.png"]
+
+
+def test_the_data_folder_and_the_key_of_links_are_this_users_own(
+    make: Callable[[], Runtime], settings: Settings
+) -> None:
+    make()
+    assert stat.S_IMODE(settings.data_dir.stat().st_mode) == 0o700
+    assert stat.S_IMODE((settings.data_dir / "link.key").stat().st_mode) == 0o600
+
+
+def test_links_outlive_a_restart(make: Callable[[], Runtime], settings: Settings) -> None:
+    token = make().service.sign("a" * 32)
+    make().service.check_link("a" * 32, token)
+    assert len((settings.data_dir / "link.key").read_text()) == 64
+    assert [path.name for path in settings.data_dir.glob("link.key*")] == ["link.key"]
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = (
+        "import structlog; from photoproc.bootstrap import configure_logging; configure_logging();"
+        "log = structlog.get_logger();\n"
+        "for _ in range(3): log.info('event')\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError: log.exception('worse')\n"
+        "print('still here')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=writer, cwd=ROOT, check=False
+    )
+    os.close(writer)
+    assert done.stdout == b"still here\n"
+
+
+def test_log_lines_name_the_event_and_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    try:
+        structlog.get_logger().info("job_made", job="abc")
+    finally:
+        structlog.reset_defaults()
+    assert "event=job_made" in (line := capsys.readouterr().err)
+    assert "job=abc" in line
+
+
+def test_servers_that_start_at_once_all_find_a_place(make: Callable[[], Runtime], settings: Settings) -> None:
+    runtimes = [make() for _ in range(4)]
+    leave_behind(settings)
+    at_once(*(runtime._take_seat for runtime in runtimes))
+    assert len(list((settings.data_dir / "servers").iterdir())) == 4
