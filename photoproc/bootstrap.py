@@ -109,8 +109,7 @@ class Runtime:
             if others:
                 log.warning("data_folder_shared", folder=str(self.settings.data_dir))
                 return
-            for task in self._store.running():  # by servers that are no more
-                self._blobs.drop_attempt(task.job_id, task.number, task.token)
+            self._worker.inherit()
             # A store that never held a job may not be the one that belongs to these folders.
             jobs = None if self._store.untouched else set(self._store.job_ids())
             self._blobs.sweep(jobs, now=self._clock.now())

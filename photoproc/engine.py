@@ -228,9 +228,10 @@ class LocalEngine:
         raise _restarted()
 
     def _end(self, future: "Future[Any]", reason: TaskError) -> None:
-        """End a call; its child, if it has one, is killed by the pool."""
-        self._ended_by[future] = reason
-        future.cancel()
+        """End a call that has not ended yet; its child, if it has one, is killed by the pool."""
+        if not future.done():
+            self._ended_by[future] = reason
+            future.cancel()
 
     def _too_long(self) -> TaskError:
         return TaskError(

@@ -122,6 +122,14 @@ class Worker:
         self._drain()
         log.info("worker_stopped", owner=self._owner)
 
+    def inherit(self) -> None:
+        """Queue again all that is claimed, without waiting for a lease: for a server that is alone."""
+        claimed = self._store.running()
+        for task in claimed:
+            self._blobs.drop_attempt(task.job_id, task.number, task.token)
+        for owner, beat in self._store.heartbeats(sorted({task.owner for task in claimed})).items():
+            self._take_from(owner, beat)
+
     def run_once(self) -> None:
         """One round: heartbeat, collect, stop what lost its claim, take back, claim what fits."""
         for engine in self._supervised:
@@ -247,10 +255,12 @@ class Worker:
         }
         for owner, (beat, since) in list(self._others.items()):
             if now - since >= self._settings.lease_s:
-                wall = self._clock.now()
-                taken = self._store.take_back(owner, beat=beat, max_lost=_MAX_LOST, now=wall)
-                log.warning("tasks_taken_back", owner=owner, tasks=taken)
+                self._take_from(owner, beat)
                 del self._others[owner]
+
+    def _take_from(self, owner: str, beat: int) -> None:
+        taken = self._store.take_back(owner, beat=beat, max_lost=_MAX_LOST, now=self._clock.now())
+        log.warning("tasks_taken_back", owner=owner, tasks=taken)
 
     # Claiming
 

@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from photoproc.bootstrap import Runtime, configure_logging
+from photoproc.jobs import Counts
 from photoproc.settings import Settings
 from tests.test_store import DONE, create
 from tests.waiting import at_once
@@ -58,8 +59,11 @@ def test_a_second_server_touches_nothing_that_may_be_the_firsts(
     first, second, third = make(), make(), make()
     first.start()
     left = leave_behind(settings)
+    create(first._store, "a" * 32)
+    first._store.claim("first", ["u2net"], token="t", now=1)
     second.start()
     assert left.exists()
+    assert len(first._store.running()) == 1
     at_once(first.stop)
     third.start()
     assert left.exists(), "the second server still runs"
@@ -104,7 +108,7 @@ def test_folders_of_no_job_go_but_not_where_the_store_is_new(
     assert not folder.exists()
 
 
-def test_a_cutout_that_was_never_published_goes_and_published_ones_stay(
+def test_claims_of_a_server_that_was_killed_are_queued_at_once_and_what_it_never_published_goes(
     make: Callable[[], Runtime], settings: Settings
 ) -> None:
     runtime = make()
@@ -119,6 +123,8 @@ def test_a_cutout_that_was_never_published_goes_and_published_ones_stay(
             runtime._store.publish(claim, DONE, now=2)
     runtime._take_seat()
     assert [path.name for path in out.iterdir()] == ["0-firstfirstfi.png"]
+    assert runtime._store.job("a" * 32).counts == Counts(queued=1, done=1)
+    assert runtime._store.running() == []
 
 
 def test_the_data_folder_and_the_key_of_links_are_this_users_own(

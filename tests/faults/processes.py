@@ -43,10 +43,12 @@ def command_of(pid: int) -> str:
         return ""
 
 
-def cpu_ticks(pid: int) -> int:
-    """Processor time a process has used."""
-    fields = _stat(pid)
-    return int(fields[11]) + int(fields[12])
+def maps(pid: int) -> str:
+    """What a process has in its memory: the libraries it has loaded, among others."""
+    try:
+        return Path(f"/proc/{pid}/maps").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
