@@ -6,11 +6,12 @@ import streamlit as st
 
 from photoproc.bootstrap import service
 from photoproc.errors import PhotoprocError
-from photoproc.jobs import Job, TaskState
+from photoproc.jobs import Job, JobState, TaskState
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.models.weights import Phase
 from photoproc.service import PhotoService
 from photoproc.ui.gallery import gallery
+from photoproc.ui.guard import guarded
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
 from photoproc.ui.status import weights_words
@@ -41,14 +42,20 @@ def list_jobs(photos: PhotoService) -> None:
     wanted = st.text_input("Search", placeholder="Title or model", label_visibility="collapsed")
 
     @st.fragment(run_every=2.0)
+    @guarded
     def live() -> None:
-        found = [job for job in photos.jobs(limit=1000) if _matches(job, wanted)]
-        if not found:
+        found = [job for job in photos.jobs(limit=None) if _matches(job, wanted)] if wanted.strip() else None
+        count = photos.job_count() if found is None else len(found)
+        if not count:
             st.caption(f"No job's title or model contains “{escaped(wanted)}”.")
             return
-        pages = -(-len(found) // _JOBS_PER_PAGE)
-        page = st.pagination(pages, key="jobs-page") if pages > 1 else 1
-        shown = found[(page - 1) * _JOBS_PER_PAGE : page * _JOBS_PER_PAGE]
+        pages = -(-count // _JOBS_PER_PAGE)
+        page = min(pages, st.pagination(pages, key="jobs-page") if pages > 1 else 1)
+        first = (page - 1) * _JOBS_PER_PAGE
+        if found is None:
+            shown = photos.jobs(offset=first, limit=_JOBS_PER_PAGE)
+        else:
+            shown = found[first : first + _JOBS_PER_PAGE]
         opened = job_list(photos, shown, now=time.time(), key="job-list")
         if opened is not None:
             st.query_params["job"] = opened
@@ -89,6 +96,7 @@ def one_job(photos: PhotoService, job_id: str) -> None:
     )
 
     @st.fragment(run_every=None if job.state.final else 1.0)
+    @guarded
     def live() -> None:
         now = photos.job(job_id)
         show_progress(photos, now)
@@ -96,10 +104,7 @@ def one_job(photos: PhotoService, job_id: str) -> None:
         if now.state.final and not job.state.final:
             st.rerun()
 
-    try:
-        live()
-    except PhotoprocError as error:  # deleted in another window
-        st.error(said(error.problem), icon=":material/error:")
+    live()
 
 
 def show_progress(photos: PhotoService, job: Job) -> None:
@@ -145,7 +150,11 @@ def show_actions(photos: PhotoService, job: Job) -> None:
                 photos.delete(job.id)
                 st.query_params.clear()
                 st.rerun()
-        if counts.failed and st.button(f"Retry {counts.failed:,} failed", icon=":material/refresh:"):
+        if (
+            counts.failed
+            and job.state is not JobState.CANCELLING
+            and st.button(f"Retry {counts.failed:,} failed", icon=":material/refresh:")
+        ):
             photos.retry(job.id)
             st.rerun()
         if over and counts.cancelled:

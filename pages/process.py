@@ -9,7 +9,7 @@ from photoproc.errors import PhotoprocError
 from photoproc.jobs import Job
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.models.weights import Phase
-from photoproc.recipe import Recipe
+from photoproc.recipe import NO_MODEL, Recipe
 from photoproc.service import PhotoService
 from photoproc.ui import uploads
 from photoproc.ui.status import weights_words
@@ -39,6 +39,19 @@ def choose_photos(photos: PhotoService) -> uploads.Uploads:
         st.rerun()
     uploads.show(photos, taken)
     return taken
+
+
+def earlier_job(photos: PhotoService) -> Job | None:
+    """The job whose photos are to be processed again, where the address names one that exists."""
+    again = st.query_params.get("again")
+    if not again:
+        return None
+    try:
+        return photos.job(again)
+    except PhotoprocError as error:
+        st.query_params.clear()
+        st.warning(said(error.problem), icon=":material/warning:")
+        return None
 
 
 def choose_recipe(photos: PhotoService) -> dict[str, Any]:
@@ -84,10 +97,12 @@ def describe_model(photos: PhotoService, name: str) -> None:
 
 def submit(photos: PhotoService, source: Job | None, taken: uploads.Uploads | None, recipe: Recipe) -> Job:
     """Make the job; one click is one job, however often it arrives."""
+    batch = uploads.current(photos).batch
     if source is not None:
-        return photos.process_again(source.id, recipe)
-    assert taken is not None
-    job = photos.submit(taken.batch, taken.photos, recipe, refused=taken.refused, key=taken.batch)
+        job = photos.process_again(source.id, recipe, key=f"{source.id}-{batch}")
+    else:
+        assert taken is not None
+        job = photos.submit(batch, taken.photos, recipe, refused=taken.refused, key=batch)
     uploads.start_over(photos)
     return job
 
@@ -104,7 +119,7 @@ def estimate(photos: PhotoService, tasks_of: dict[str, int]) -> str:
 def main() -> None:
     """The page."""
     photos = service()
-    source = photos.job(again) if (again := st.query_params.get("again")) else None
+    source = earlier_job(photos)
     left, right = st.columns([3, 2], gap="large")
     taken = None
     with left:
@@ -119,7 +134,7 @@ def main() -> None:
     with right:
         fields = choose_recipe(photos)
         count = source.photo_count if source is not None else len(taken.photos if taken else ())
-        models = fields.get("models", ["none"])
+        models = fields.get("models", [NO_MODEL])
         go = st.button(
             "Process photos",
             type="primary",

@@ -5,6 +5,7 @@ import streamlit as st
 from photoproc.bootstrap import service
 from photoproc.models.weights import Phase
 from photoproc.service import ModelState, PhotoService
+from photoproc.ui.guard import guarded
 from photoproc.ui.text import byte_size, duration, escaped, plural, said
 
 
@@ -78,9 +79,9 @@ def main() -> None:
     """The page."""
     photos = service()
     st.subheader("Models")
-    st.fragment(run_every=2.0)(show_models)(photos)
+    st.fragment(run_every=2.0)(guarded(show_models))(photos)
     st.subheader("This server")
-    st.fragment(run_every=5.0)(show_machine)(photos)
+    st.fragment(run_every=5.0)(guarded(show_machine))(photos)
     st.subheader("Versions")
     show_versions(photos)
 

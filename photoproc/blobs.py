@@ -17,6 +17,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -274,12 +275,17 @@ class Blobs:
         for folder in _entries(self._root / "jobs"):
             if live_jobs is not None and folder.name not in live_jobs:
                 self.close_job(folder.name)
-        for folder in _entries(self._root / "staging"):
-            if now - folder.stat().st_mtime > STAGING_LIFE_S:
-                self.drop_batch(folder.name)
+        self.sweep_staging(now=now)
         for kind in ("photos", "masks"):
             for shelf in _entries(self._root / kind):
                 self._collect([entry.name for entry in _entries(shelf)])
+
+    def sweep_staging(self, *, now: float) -> None:
+        """Delete uploads that became no job for a day; safe at any time, beside any server."""
+        for folder in _entries(self._root / "staging"):
+            with suppress(FileNotFoundError):  # dropped meanwhile
+                if now - folder.stat().st_mtime > STAGING_LIFE_S:
+                    self.drop_batch(folder.name)
 
     def _collect(self, hashes: Iterable[str]) -> None:
         for sha256 in hashes:
@@ -305,7 +311,10 @@ def _output_names(number: int, token: str) -> tuple[str, str, str]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _files(folder: Path) -> Iterator[Path]:

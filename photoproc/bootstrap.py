@@ -15,6 +15,7 @@ from typing import TextIO, cast
 
 import structlog
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from photoproc import child
 from photoproc.blobs import Blobs
@@ -51,8 +52,8 @@ class Runtime:
             timeout_s=settings.task_timeout_s,
             memory_mb=settings.child_memory_mb,
         )
-        # Headers of uploads are read in a child of their own, so that uploads need not wait for tasks.
-        self._inspector = LocalEngine(children=1, threads=1, timeout_s=_INSPECT_TIMEOUT_S)
+        # Headers of uploads are read in children of their own, so that uploads need not wait for tasks.
+        self._inspector = LocalEngine(children=2, threads=1, timeout_s=_INSPECT_TIMEOUT_S)
         self._weights = Weights(settings.model_dir, sources=() if settings.offline else None)
         self._worker = Worker(
             store=self._store,
@@ -128,9 +129,18 @@ def runtime() -> Runtime:
             raise ServiceError("stopping", "The server is stopping.", "Start it again.")
         if _runtime is None:
             configure_logging()
-            _runtime = Runtime(Settings())
+            _runtime = Runtime(load_settings())
             _runtime.start()
         return _runtime
+
+
+def load_settings() -> Settings:
+    """The settings from the environment; where they are not valid, ends the program saying why."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [f"PHOTOPROC_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()]
+        raise SystemExit("Photoproc cannot start.\n" + "\n".join(wrong)) from error
 
 
 def service() -> PhotoService:
@@ -155,11 +165,12 @@ def shut_down() -> None:
 
 
 def leave_in_time(limit_s: float = 8.0) -> None:
-    """From the main thread: end within `limit_s` of SIGTERM, whatever downloads are under way.
+    """From the main thread: end within `limit_s` of SIGTERM or Ctrl-C, whatever downloads are under way.
 
     The server by itself waits for open connections first, however long they take.
     """
-    served = signal.getsignal(signal.SIGTERM)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    served = {number: signal.getsignal(number) for number in numbers}
     asked = threading.Event()
 
     def leave() -> None:
@@ -168,14 +179,16 @@ def leave_in_time(limit_s: float = 8.0) -> None:
         time.sleep(limit_s)
         os._exit(0)
 
-    def on_term(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         asked.set()
-        if callable(served):
-            served(number, frame)
+        before = served[signal.Signals(number)]
+        if callable(before):
+            before(number, frame)
 
     # It waits from the start, because a signal handler had better not start threads.
     threading.Thread(target=leave, name="leave", daemon=True).start()
-    signal.signal(signal.SIGTERM, on_term)
+    for number in numbers:
+        signal.signal(number, on_signal)
 
 
 class _StandardError:

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ class Archive:
 
     file_name: str
     byte_count: int
-    chunks: Iterator[bytes]
+    chunks: Generator[bytes, None, None]
 
 
 def output_name(task: Task, models: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from photoproc import child
 from photoproc.blobs import Blobs, Received
 from photoproc.engine import Engine
 from photoproc.errors import ArchiveError, PhotoError, PhotoprocError, Problem
-from photoproc.jobs import Photo, Refusal
+from photoproc.jobs import Photo, Refusal, Warn
 from photoproc.names import display_name
 from photoproc.settings import MIB, Settings
 
@@ -147,13 +147,17 @@ class Intake:
                 answer = self._ask(received, name)
         if isinstance(info, Problem):
             return info
+        warnings = info.warnings
+        if "�" in name:
+            said = "Its name has characters that cannot be shown; they are replaced."
+            warnings = (*warnings, Warn(code="name_shown_otherwise", message=said))
         return Photo(
             name=name,
             sha256=received.sha256,
             byte_count=received.byte_count,
             format=info.format,
             size_wh=info.size_wh,
-            warnings=info.warnings,
+            warnings=warnings,
         )
 
     # Archives

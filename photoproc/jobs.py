@@ -130,7 +130,7 @@ class Warn:
     @property
     def needs_look(self) -> bool:
         """Whether the picture may suffer from it; names never show in a picture."""
-        return self.code not in ("renamed", "name_mismatch")
+        return self.code not in ("renamed", "name_mismatch", "name_shown_otherwise")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

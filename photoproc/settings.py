@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from photoproc.models.catalogue import CATALOGUE
 
 MIB = 1024 * 1024
 
@@ -43,6 +45,18 @@ class Settings(BaseSettings):
     max_archive_ratio: float = Field(default=200.0, gt=1)
     min_free_disk_mb: int = Field(default=200, ge=0)
     link_lifetime_s: int = Field(default=12 * 3600, ge=60)
+
+    @field_validator("data_dir", "model_dir")
+    @classmethod
+    def _absolute(cls, folder: Path | None) -> Path | None:
+        return None if folder is None else folder.expanduser().absolute()
+
+    @field_validator("default_model")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in CATALOGUE:
+            raise ValueError(f"there is no such model; choose one of {', '.join(CATALOGUE)}")
+        return name
 
     @property
     def threads_per_child(self) -> int:

@@ -8,6 +8,7 @@
     owner:<owner>          a server's heartbeat, counting up
     queue:<model>:-<seq>   jobs with queued tasks for a model, taken in turn
     jobs:<k>               job ids in order of creation, fifty a record
+    unfinished             the jobs with queued or running tasks
     key:<key>              the job made for an idempotency key
     speed:<model>          seconds a task of that model takes here
 
@@ -119,6 +120,10 @@ class Store:
         """All jobs, newest first."""
         for page in range(int(self._db.get("jobs:last", 0)), -1, -1):
             yield from reversed(self._db.get(f"jobs:{page}", []))
+
+    def unfinished(self) -> list[str]:
+        """The jobs with queued or running tasks, oldest first."""
+        return list(self._db.get("unfinished", []))
 
     def job(self, job_id: str) -> Job:
         """A job with its counts; raises not_found."""
@@ -466,6 +471,7 @@ class Store:
             self._leave_queues(progress)
             cache.delete(f"job:{job_id}")
             cache.delete(f"progress:{job_id}")
+            self._list_unfinished(job_id, False)
             for start in range(0, record["photo_count"], _PER_RECORD):
                 cache.delete(f"photos:{job_id}:{start // _PER_RECORD}")
             for number in range(len(progress.states)):
@@ -489,7 +495,16 @@ class Store:
             self._db.cache.delete(key)
 
     def _put(self, job_id: str, progress: Progress) -> None:
+        """Keep a job's progress, and whether it is among the unfinished; in a transaction."""
         self._db.cache.set(f"progress:{job_id}", progress.to_record())
+        self._list_unfinished(job_id, progress.finished_at is None)
+
+    def _list_unfinished(self, job_id: str, wanted: bool) -> None:
+        found = self._db.cache.get("unfinished", [])
+        if wanted and job_id not in found:
+            self._db.cache.set("unfinished", [*found, job_id])
+        elif not wanted and job_id in found:
+            self._db.cache.set("unfinished", [one for one in found if one != job_id])
 
 
 def _queue(model: str) -> str:

@@ -27,6 +27,7 @@ log = structlog.get_logger()
 _TICK_S = 0.25
 _LOOK_AT_DISK_S = 3.0
 _ASK_AGAIN_S = 300.0
+_SWEEP_S = 3600.0
 _MAX_LOST = 10
 _FULL_DISK_PAUSE_S = 5.0
 _NOT_THE_TASKS_FAULT = ("engine_restarted", "engine_stopped", "cancelled", "disk_full")
@@ -143,6 +144,8 @@ class Worker:
         if self._is_due("weights", _LOOK_AT_DISK_S):
             self._weights.refresh()
             self._ask_for_weights()
+        if self._is_due("staging", _SWEEP_S):
+            self._blobs.sweep_staging(now=self._clock.now())
         self._claim()
 
     # Finished
@@ -180,7 +183,7 @@ class Worker:
             self._failed_attempt(claim, problem)
         else:
             state = TaskState.SKIPPED if problem.code == "no_face" else TaskState.FAILED
-            self._publish(claim, Outcome(state=state, problem=problem))
+            self._publish(claim, _without_cutout(claim, state, problem))
 
     def _keep(self, flight: _Flight, report: Report) -> None:
         claim = flight.claim
@@ -228,7 +231,7 @@ class Worker:
             log.warning("attempt_failed", job=claim.job_id, task=claim.number, code=problem.code)
             self._store.give_back(claim, charge=True, now=self._clock.now())
         else:
-            self._publish(claim, Outcome(state=TaskState.FAILED, problem=_poison(problem, claim.attempt)))
+            self._publish(claim, _without_cutout(claim, TaskState.FAILED, _poison(problem, claim.attempt)))
 
     # Running
 
@@ -282,7 +285,7 @@ class Worker:
             if claim.attempt > self._settings.max_attempts:
                 problem = Problem(code="server_lost", message="The server ended while it was worked on.")
                 poison = _poison(problem, claim.attempt - 1)
-                self._publish(claim, Outcome(state=TaskState.FAILED, problem=poison))
+                self._publish(claim, _without_cutout(claim, TaskState.FAILED, poison))
             elif not self._launch(claim):
                 self._store.give_back(claim, charge=False, now=self._clock.now())
                 return  # or it would be claimed again at once
@@ -350,6 +353,10 @@ class Worker:
             return False
         self._due[what] = now + every_s
         return True
+
+
+def _without_cutout(claim: Claim, state: TaskState, problem: Problem) -> Outcome:
+    return Outcome(state=state, problem=problem, warnings=claim.photo.warnings)
 
 
 def _poison(problem: Problem, attempts: int) -> Problem:

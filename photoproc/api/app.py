@@ -1,11 +1,13 @@
 """The FastAPI application mounted at `/api`."""
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Generator
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from photoproc import __version__
 from photoproc.errors import InputError, PhotoprocError
@@ -18,7 +20,7 @@ _STATUS = {
     "disk_full": 507,
     "store_busy": 503,
 }
-_FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+_FOR_EVER = MappingProxyType({"Cache-Control": "private, max-age=31536000, immutable"})
 
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 Token = Annotated[str, Query(max_length=400, description="A signed link of this job.")]
@@ -44,7 +46,7 @@ def create_api(service: Callable[[], PhotoService]) -> FastAPI:
             "Content-Length": str(packed.byte_count),
             "Content-Disposition": attachment(packed.file_name),
         }
-        return StreamingResponse(packed.chunks, media_type="application/zip", headers=headers)
+        return _ClosingResponse(packed.chunks, media_type="application/zip", headers=headers)
 
     @api.get("/v1/jobs/{job_id}/tasks/{number}/{picture}")
     def picture(
@@ -57,9 +59,9 @@ def create_api(service: Callable[[], PhotoService]) -> FastAPI:
     ) -> Response:
         """A task's cutout, or a small picture of it or of the same part of the photo."""
         photos.check_link(job_id, token)
-        headers = _FOR_EVER
+        headers = dict(_FOR_EVER)
         if download:
-            headers |= {"Content-Disposition": attachment(photos.cutout_name(job_id, number))}
+            headers["Content-Disposition"] = attachment(photos.cutout_name(job_id, number))
         return FileResponse(
             photos.picture(job_id, number, picture),
             media_type="image/png" if picture == "cutout" else "image/webp",
@@ -75,9 +77,23 @@ def create_api(service: Callable[[], PhotoService]) -> FastAPI:
     ) -> Response:
         """A small picture of an uploaded photo that is not part of a job yet."""
         photos.check_link(batch, token)
-        return FileResponse(photos.thumbnail(batch, sha256), media_type="image/webp", headers=_FOR_EVER)
+        return FileResponse(photos.thumbnail(batch, sha256), media_type="image/webp", headers=dict(_FOR_EVER))
 
     return api
+
+
+class _ClosingResponse(StreamingResponse):
+    """A stream whose files are closed when it ends, also when the client goes away in the middle."""
+
+    def __init__(self, chunks: Generator[bytes, None, None], **options: Any) -> None:
+        super().__init__(chunks, **options)
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._chunks.close()
 
 
 def attachment(file_name: str) -> str:

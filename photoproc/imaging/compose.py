@@ -1,9 +1,11 @@
 """Photo and mask to the finished picture: scale the mask, put the subject on its background."""
 
+import io
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from photoproc.recipe import Background, Colour, Keep
 
@@ -56,6 +58,21 @@ def compose(rgb: U8, alpha: U8 | None, background: Background) -> U8:
     if isinstance(background, Colour):
         return _on_colour(rgb, alpha, background.rgb)
     return _on_nothing(rgb, alpha)
+
+
+def in_profile(background: Background, icc: bytes | None) -> Background:
+    """A colour as a picture with this RGB profile has to hold it to be seen as meant (sRGB)."""
+    if icc is None or not isinstance(background, Colour):
+        return background
+    try:
+        there = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        here = ImageCms.createProfile("sRGB")
+        patch = Image.new("RGB", (1, 1), background.rgb)
+        turned = ImageCms.profileToProfile(patch, here, there, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return background
+    assert turned is not None
+    return Colour(colour="#" + turned.tobytes().hex())
 
 
 def combine_alpha(mask: U8, own: U8 | None) -> U8:

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from photoproc.errors import PhotoprocError
 from photoproc.models.weights import Phase, WeightsState
 from photoproc.service import PhotoService
+from photoproc.ui.guard import guarded
 from photoproc.ui.text import byte_size, escaped, plural, said
 
 _LOW_DISK_BYTES = 2_000_000_000
@@ -14,12 +14,9 @@ def sidebar_status(service: PhotoService) -> None:
     """Worker, queue, the default model's download, a disk that runs low; updates by itself."""
 
     @st.fragment(run_every=2.0)
+    @guarded
     def live() -> None:
-        try:
-            system = service.system(with_disk_use=False)
-        except PhotoprocError as error:
-            st.caption(f":material/error: {said(error.problem)}")
-            return
+        system = service.system(with_disk_use=False)
         if not system.worker_alive:
             st.caption(":material/error: The worker is not running. Restart the server.")
         elif system.worker_problem is not None:

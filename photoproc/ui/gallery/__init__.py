@@ -9,6 +9,7 @@ import streamlit as st
 
 from photoproc.export import STEPS
 from photoproc.jobs import Task
+from photoproc.recipe import NO_MODEL
 from photoproc.ui.text import byte_size, duration
 
 _HERE = Path(__file__).parent
@@ -34,7 +35,7 @@ def _item(task: Task, token: str) -> dict[str, object]:
     item: dict[str, object] = {
         "id": task.number,
         "name": task.photo.name,
-        "model": "background kept" if task.model == "none" else task.model,
+        "model": "background kept" if task.model == NO_MODEL else task.model,
         "state": task.state.value,
         "time": duration(sum(task.seconds.values())) if task.seconds else "",
         "said": "",
@@ -44,9 +45,9 @@ def _item(task: Task, token: str) -> dict[str, object]:
     }
     if task.problem is not None:
         item |= {"said": task.problem.message, "advice": task.problem.advice}
-    if task.warnings:
-        more = f" (+{len(task.warnings) - 1})" if len(task.warnings) > 1 else ""
-        item["look"] = task.warnings[0].message + more
+    looks = [warning.message for warning in task.warnings if warning.needs_look]
+    if looks:
+        item["look"] = looks[0] + (f" (+{len(looks) - 1})" if len(looks) > 1 else "")
     if task.cutout is not None:
         base = f"/api/v1/jobs/{task.job_id}/tasks/{task.number}"
         # The hash is in the address because a browser may keep each picture for ever.

@@ -1,5 +1,5 @@
 // A grid of cutouts that updates in place, and a viewer with before and after.
-// `data.items`: [{n, name, model, state, said, advice, after, before, full, download, time, look, facts, steps}].
+// `data.items`: [{id, name, model, state, said, advice, after, before, full, download, time, look, notes, facts, steps}].
 // Everything a user may have named is set as text, never as HTML.
 
 const galleries = new WeakMap();
@@ -168,7 +168,7 @@ class Viewer {
     this.dialog.querySelector("[data-do=download]").href = item.download;
     const facts = this.dialog.querySelector(".facts");
     facts.replaceChildren();
-    if (item.notes.length) facts.append(section("Worth a look", ...item.notes.map((note) => make("p", "note", note))));
+    if (item.notes.length) facts.append(section("Notes", ...item.notes.map((note) => make("p", "note", note))));
     facts.append(section("Cutout", list(item.facts)), section("Time by step", list(item.steps)));
   }
 

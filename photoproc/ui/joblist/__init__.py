@@ -1,12 +1,14 @@
 """The list of jobs: a component whose rows update in place."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from photoproc.errors import ServiceError
 from photoproc.jobs import Job, TaskState
 from photoproc.service import PhotoService
 from photoproc.ui.links import link_token
@@ -27,7 +29,11 @@ def _component() -> Any:
 
 def job_list(service: PhotoService, jobs: Sequence[Job], *, now: float, key: str) -> str | None:
     """Show these jobs; returns the id of one that was just clicked."""
-    data = {"jobs": [_row(service, job, now) for job in jobs]}
+    rows = []
+    for job in jobs:
+        with suppress(ServiceError):  # deleted meanwhile
+            rows.append(_row(service, job, now))
+    data = {"jobs": rows}
     result = _component()(data=data, key=key, on_open_change=lambda: None)
     opened: str | None = result.open
     return opened
