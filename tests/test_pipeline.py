@@ -304,6 +304,13 @@ def test_a_photo_without_a_face_can_be_skipped_instead(pipeline: Pipeline) -> No
         run(pipeline, sample("coffee.png"), recipe)
 
 
+def test_a_skipped_photo_costs_no_inference(pipeline: Pipeline, tmp_path: Path) -> None:
+    recipe = Recipe(models=("u2net",), framing=FaceCrop(no_face="skip"))
+    absent = Model(spec=CATALOGUE["u2net"], weights=tmp_path / "never read")
+    with pytest.raises(TaskError, match="no_face"):
+        pipeline.run(sample("coffee.png"), recipe, absent, max_pixels=50_000_000)
+
+
 def test_of_several_faces_the_largest_is_used_and_that_is_told(pipeline: Pipeline) -> None:
     whole = opened_sample("astronaut.png")
     both = Image.new("RGB", (820, 512), "gray")

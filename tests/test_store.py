@@ -835,7 +835,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def agrees(self) -> None:
-        assert set(self.store.job_ids()) == set(self.states)
+        assert set(self.store.job_ids()) == set(self.states) >= set(self.store.unfinished())
         for name, states in self.states.items():
             job = self.store.job(name)
             assert [task.state.value for task in self.store.tasks(name)] == states
@@ -844,6 +844,7 @@ class AnyOrder(RuleBasedStateMachine):
             submitted = job.photo_count * len(job.recipe.task_models)
             assert submitted == finished + job.counts.queued + job.counts.running
             assert job.state.final == (finished == submitted) == (job.finished_at is not None)
+            assert job.state.final == (name not in self.store.unfinished())
         assert {(one.job_id, one.number) for one in self.store.running()} == set(self.live.values())
 
     @invariant()

@@ -1,13 +1,18 @@
 """The HTTP door: pictures and archives by signed links, errors as problem documents."""
 
+import asyncio
+import gc
 import hashlib
 import io
+import os
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.requests import ClientDisconnect
 
 from photoproc.api.app import attachment, create_api
 from photoproc.bootstrap import Runtime
@@ -64,6 +69,45 @@ def test_pictures_have_their_types_and_can_be_kept(client: TestClient, running: 
     assert "gr%C3%B6%C3%9Fe%201.png" in cutout.headers["content-disposition"]
     assert task.cutout is not None
     assert hashlib.sha256(cutout.content).hexdigest() == task.cutout.sha256
+
+
+def test_a_download_leaves_no_trace_in_later_answers(client: TestClient, running: Runtime, job: Job) -> None:
+    params = {"token": running.service.sign(job.id)}
+    client.get(f"/v1/jobs/{job.id}/tasks/0/cutout", params=params | {"download": "1"})
+    later = client.get(f"/v1/jobs/{job.id}/tasks/1/preview", params=params)
+    assert "content-disposition" not in later.headers
+
+
+def test_an_abandoned_download_closes_its_files(running: Runtime, job: Job) -> None:
+    path = f"/v1/jobs/{job.id}/archive"
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": f"token={running.service.sign(job.id)}".encode(),
+        "headers": [],
+    }
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.request"}
+
+    async def send(message: MutableMapping[str, object]) -> None:
+        if message.get("body"):
+            raise OSError("the browser went away")
+
+    def held() -> list[str]:
+        links = (os.readlink(link) for link in Path("/proc/self/fd").iterdir() if os.path.lexists(link))
+        return [link for link in links if job.id in link]
+
+    gc.disable()  # or it might close what the answer left open
+    try:
+        with pytest.raises(ClientDisconnect):
+            asyncio.run(create_api(lambda: running.service)(scope, receive, send))
+        assert held() == []
+    finally:
+        gc.enable()
 
 
 def test_a_part_of_a_picture_can_be_asked_for(client: TestClient, running: Runtime, job: Job) -> None:

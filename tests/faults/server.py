@@ -137,10 +137,10 @@ class Server:
     def tasks(self, job_id: str) -> list[Task]:
         return list(self.store.tasks(job_id))
 
-    def done_at_least(self, job_id: str, count: int, *, within_s: float = 60) -> None:
+    def done_at_least(self, job_id: str, count: int, *, within_s: float = 120) -> None:
         until(lambda: self.counts(job_id).done >= count, within_s=within_s)
 
-    def finished(self, job_id: str, *, within_s: float = 90) -> None:
+    def finished(self, job_id: str, *, within_s: float = 180) -> None:
         until(lambda: self.store.job(job_id).state.final, within_s=within_s)
 
     # Its children

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,9 +51,9 @@ def downloading(server: Server, job: str) -> Iterator[None]:
 def test_a_server_killed_at_several_moments_loses_nothing_and_publishes_once(
     data_dir: Path, make: Callable[..., Server]
 ) -> None:
-    job = submit(data_dir, 40)
+    job = submit(data_dir, 36)
     server = make()
-    for moment in (1, 10, 20, 30):
+    for moment in (1, 9, 18, 27):
         server.start()
         before = server.counts(job).done
         # However it was killed before, it must go on within 30 s of its start.
@@ -64,10 +63,10 @@ def test_a_server_killed_at_several_moments_loses_nothing_and_publishes_once(
         assert len(server.store.running()) <= 2
     server.start()
     server.finished(job)
-    assert server.counts(job) == Counts(done=40)
+    assert server.counts(job) == Counts(done=36)
     assert server.store.job(job).state is JobState.DONE
     assert {task.attempts for task in server.tasks(job)} == {1}, "a server's death is no task's fault"
-    check_published_once(server, job, 40)
+    check_published_once(server, job, 36)
     until(lambda: list((data_dir / "tmp").iterdir()) == [])
     assert server.store.running() == []
 
@@ -75,7 +74,7 @@ def test_a_server_killed_at_several_moments_loses_nothing_and_publishes_once(
 def test_a_server_that_is_asked_to_end_does_so_in_time_and_goes_on_later(
     data_dir: Path, make: Callable[..., Server]
 ) -> None:
-    slow, job = submit(data_dir, 1), submit(data_dir, 30)
+    slow, job = submit(data_dir, 1), submit(data_dir, 20)
     server = make()
     server.start()
     server.ready()
@@ -86,7 +85,7 @@ def test_a_server_that_is_asked_to_end_does_so_in_time_and_goes_on_later(
     left = server.counts(job)
     assert left.running == left.failed == left.cancelled == 0
     assert left.queued > 0
-    assert left.queued + left.done == 30
+    assert left.queued + left.done == 20
     assert server.store.running() == []
     assert {task.attempts for task in server.tasks(job) if task.state is TaskState.QUEUED} == {0}
     check_published_once(server, job, left.done)
@@ -94,9 +93,9 @@ def test_a_server_that_is_asked_to_end_does_so_in_time_and_goes_on_later(
     server.start()
     server.done_at_least(job, left.done + 1, within_s=30)
     server.finished(job)
-    assert server.counts(job) == Counts(done=30)
+    assert server.counts(job) == Counts(done=20)
     assert {task.attempts for task in server.tasks(job)} == {1}
-    check_published_once(server, job, 30)
+    check_published_once(server, job, 20)
     order = sorted(server.tasks(job), key=lambda task: task.finished_at or 0)
     # Two run at a time, so neighbours may change places.
     assert all(abs(task.number - place) <= 3 for place, task in enumerate(order))
@@ -105,7 +104,7 @@ def test_a_server_that_is_asked_to_end_does_so_in_time_and_goes_on_later(
 def test_two_servers_on_one_folder_share_the_work_and_one_takes_over_from_the_other(
     data_dir: Path, make: Callable[..., Server]
 ) -> None:
-    job = submit(data_dir, 40)
+    job = submit(data_dir, 24)
     one, other = make(max_concurrent=1), make(max_concurrent=1)
     one.start()
     other.start()
@@ -117,10 +116,9 @@ def test_two_servers_on_one_folder_share_the_work_and_one_takes_over_from_the_ot
 
     until(both_work, within_s=60)
     one.kill()
-    killed = time.monotonic()
+    claimed = {task.token for task in one.store.running()}
+    until(lambda: not claimed & {task.token for task in one.store.running()}, within_s=30)
     one.finished(job)
-    taken_back = time.monotonic() - killed
-    assert one.counts(job) == Counts(done=40)
+    assert one.counts(job) == Counts(done=24)
     assert {task.attempts for task in one.tasks(job)} == {1}
-    check_published_once(one, job, 40)
-    assert taken_back < 60
+    check_published_once(one, job, 24)

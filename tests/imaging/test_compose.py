@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from photoproc.imaging import compose
 from photoproc.recipe import Background, Colour, Keep, Transparent
@@ -123,3 +123,18 @@ def test_small_copies_average_what_they_leave_out(mode: str) -> None:
     assert abs(float(small.mean()) - float(photo.mean())) < 1
     assert small.std() < photo.std() * 0.55
     assert compose.shrink_picture(photo, (640, 480)) is photo
+
+
+def test_a_colour_is_put_into_the_photos_profile() -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    red = Colour(colour="#ff0000")
+    assert compose.in_profile(red, None) == red
+    assert compose.in_profile(red, srgb) == red
+    assert compose.in_profile(red, swapped(srgb)) == Colour(colour="#0000ff")
+    assert compose.in_profile(red, b"no profile") == red
+    assert compose.in_profile(Transparent(), srgb) == Transparent()
+
+
+def swapped(profile: bytes) -> bytes:
+    """An sRGB profile in which the red and the blue colourant have changed places."""
+    return profile.replace(b"rXYZ", b"tmp!").replace(b"bXYZ", b"rXYZ").replace(b"tmp!", b"bXYZ")

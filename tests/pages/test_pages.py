@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Pagination
 
 from photoproc.bootstrap import Runtime
+from photoproc.errors import ServiceError
 from photoproc.jobs import Job, JobState, TaskState
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
@@ -342,3 +343,42 @@ def test_cutouts_worth_a_look_can_be_shown_alone(service: PhotoService) -> None:
     (item,) = component(app)["items"]
     assert item["name"] == "coffee.png"
     assert item["look"] == "No face was found; the whole picture is kept."
+
+
+@pytest.mark.parametrize(
+    ("page", "call"),
+    [
+        *(("jobs.py", "job"), ("jobs.py", "tasks"), ("jobs.py", "jobs")),
+        *(("system.py", "models"), ("system.py", "system")),
+    ],
+)
+def test_a_store_that_fails_is_said_and_is_no_traceback(
+    service: PhotoService, monkeypatch: pytest.MonkeyPatch, page: str, call: str
+) -> None:
+    job = made_job(service, "a.jpg")
+
+    def busy(*_: object, **__: object) -> None:
+        raise ServiceError("store_busy", "The store is locked.", "Try again in a moment.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service, call, busy)
+        query = {} if call == "jobs" else {"job": job.id}
+        assert "The store is locked" in words(dashboard(page, **query))
+
+
+def test_cancelling_that_fails_is_said(service: PhotoService, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = made_job(service, "a.jpg", recipe=Recipe(models=("silueta",)), wait=False)
+    app = dashboard("jobs.py", job=job.id)
+
+    def busy(_: str) -> None:
+        raise ServiceError("store_busy", "The store is locked.", "Try again in a moment.")
+
+    monkeypatch.setattr(service, "cancel", busy)
+    app = press(app, "Cancel job")
+    assert "The store is locked" in words(app)
+
+
+def test_an_unknown_job_to_process_again_leads_back_to_uploading(service: PhotoService) -> None:
+    app = dashboard(again="0" * 32)
+    assert "There is no such job" in words(app)
+    assert app.file_uploader[0].label == "Photos or ZIP archives"

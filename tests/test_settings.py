@@ -1,0 +1,69 @@
+"""Settings from the environment: defaults, bounds, and what is said where they are wrong."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from photoproc import bootstrap
+from photoproc.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"PHOTOPROC_{name.upper()}", raising=False)
+
+
+@pytest.mark.parametrize(("cores", "children", "threads"), [(1, 1, 1), (2, 2, 1), (16, 4, 4)])
+def test_children_follow_the_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, children: int, threads: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    settings = Settings()
+    assert (settings.max_concurrent, settings.threads_per_child) == (children, threads)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("MAX_CONCURRENT", "9", "less than or equal to 8"),
+        ("MAX_CONCURRENT", "0", "greater than or equal to 1"),
+        ("DEFAULT_MODEL", "foo", "no such model"),
+        ("TASK_TIMEOUT_S", "soon", "valid number"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"PHOTOPROC_{name}", value)
+    with pytest.raises(SystemExit, match=f"PHOTOPROC_{name}: .*{said}"):
+        bootstrap.load_settings()
+
+
+def test_folders_may_begin_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHOTOPROC_DATA_DIR", "~/photos")
+    assert Settings().data_dir == Path.home() / "photos"
+
+
+def test_the_readme_lists_every_setting_and_shows_only_what_there_is() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"^\| `PHOTOPROC_(\w+)`", readme, re.MULTILINE)) == {
+        name.upper() for name in Settings.model_fields
+    }
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", readme)
+    assert len(pictures) == 5
+    assert all((ROOT / picture).is_file() for picture in pictures)
+
+
+def test_the_server_listens_on_localhost_and_tells_nobody() -> None:
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+    assert config["server"]["address"] == "localhost"
+    assert config["server"]["enableXsrfProtection"] is True
+    assert config["server"]["maxUploadSize"] == 500
+    assert config["browser"]["gatherUsageStats"] is False
+    assert config["client"]["showErrorDetails"] == "none"
+    assert {"light", "dark"} <= set(config["theme"])
