@@ -16,7 +16,6 @@ from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
 from photoproc.ui.status import weights_words
 from photoproc.ui.text import (
-    STATE_WORDS,
     ago,
     byte_size,
     escaped,
@@ -24,6 +23,7 @@ from photoproc.ui.text import (
     plural,
     progress_line,
     said,
+    state_words,
 )
 
 _PER_PAGE = 24
@@ -84,11 +84,12 @@ def one_job(photos: PhotoService, job_id: str) -> None:
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(escaped(job.title), anchor=False, width="content")
-        with st.popover("Rename", icon=":material/edit:", type="tertiary"):
-            title = st.text_input("Title", job.title, max_chars=200)
-            if st.button("Save title"):
-                photos.rename(job_id, title)
-                st.rerun()
+        rename = st.popover("Rename", icon=":material/edit:", type="tertiary")
+    with rename, st.form("rename", border=False):
+        title = st.text_input("Title", job.title, max_chars=200)
+        if st.form_submit_button("Save title"):
+            photos.rename(job_id, title)
+            st.rerun()
     models = ", ".join(job.recipe.models) or "background kept"
     st.caption(
         f"{plural(job.photo_count, 'photo')} · {escaped(models)} · {ago(job.created_at, time.time())}",
@@ -112,11 +113,11 @@ def show_progress(photos: PhotoService, job: Job) -> None:
     if not job.state.final:
         st.progress(
             job.counts.finished / max(1, job.counts.total),
-            text=f"{STATE_WORDS[job.state]} · {progress_line(job)}",
+            text=f"{state_words(job)} · {progress_line(job)}",
         )
         say_what_is_missing(photos, job)
     else:
-        st.markdown(f"**{STATE_WORDS[job.state]}** · {progress_line(job)}")
+        st.markdown(f"**{state_words(job)}** · {progress_line(job)}")
     show_actions(photos, job)
     if job.refused:
         with st.expander(f"{plural(len(job.refused), 'file')} not accepted"):
@@ -146,7 +147,7 @@ def show_actions(photos: PhotoService, job: Job) -> None:
                 f"Delete “{escaped(job.title)}” with its {plural(job.photo_count, 'photo')} "
                 f"and {plural(counts.done, 'cutout')}? This cannot be undone."
             )
-            if st.button("Delete for good", type="primary"):
+            if st.button("Delete for good"):
                 photos.delete(job.id)
                 st.query_params.clear()
                 st.rerun()
@@ -184,18 +185,16 @@ def show_tasks(photos: PhotoService, job: Job) -> None:
     """The gallery, by state and by page."""
     counts = {"All": job.counts.total, "Needs a look": job.counts.needs_look}
     counts |= {state.value.capitalize(): getattr(job.counts, state.value) for state in TaskState}
-    words = [word for word in _SHOW if word == "All" or 0 < counts[word] < job.counts.total]
-    chosen = "All"
-    if len(words) > 1:
-        chosen = st.segmented_control(
-            "Show",
-            words,
-            default="All",
-            required=True,
-            format_func=lambda word: f"{word} {counts[word]:,}",
-            key=f"show-{job.id}",
-            label_visibility="collapsed",
-        )
+    # Always the same choices: the bar neither moves nor forgets what is chosen while counts change.
+    chosen = st.segmented_control(
+        "Show",
+        _SHOW,
+        default="All",
+        required=True,
+        format_func=lambda word: f"{word} {counts[word]:,}",
+        key=f"show-{job.id}",
+        label_visibility="collapsed",
+    )
     look = chosen == "Needs a look"
     states = None if look or chosen == "All" else (TaskState(chosen.lower()),)
     numbers = photos.task_numbers(job.id, states=states, needs_look=look)

@@ -22,6 +22,7 @@ _NO_FACE = {"Keep the whole picture": "keep", "Skip the photo": "skip"}
 def choose_photos(photos: PhotoService) -> uploads.Uploads:
     """The uploader, and what came of it."""
     now = uploads.current(photos)
+    uploads.keep_over_pages(now, f"uploader-{now.widget}")
     files = st.file_uploader(
         "Photos or ZIP archives",
         accept_multiple_files=True,
@@ -30,12 +31,11 @@ def choose_photos(photos: PhotoService) -> uploads.Uploads:
     )
     with st.container(horizontal=True):
         samples = st.button("Try with sample photos", icon=":material/image:", type="tertiary")
-        if now.accepted and st.button("Clear", icon=":material/clear_all:", type="tertiary"):
-            photos.drop_batch(now.batch)
-            uploads.start_over(photos)
-            st.rerun()
+        after = st.empty()
     taken = uploads.take_in(photos, files, samples=samples)
-    if samples:
+    if taken.accepted and after.button("Clear", icon=":material/clear_all:", type="tertiary"):
+        photos.drop_batch(taken.batch)
+        uploads.start_over(photos)
         st.rerun()
     uploads.show(photos, taken)
     return taken
@@ -56,17 +56,31 @@ def earlier_job(photos: PhotoService) -> Job | None:
 
 def choose_recipe(photos: PhotoService) -> dict[str, Any]:
     """The options, as the fields of a recipe."""
-    background = st.segmented_control("Background", list(_BACKGROUNDS), default="Transparent", required=True)
+    background = st.segmented_control(
+        "Background",
+        list(_BACKGROUNDS),
+        default="Transparent",
+        required=True,
+        key="background",
+        persist_state="session",
+    )
     keep = background == "Keep"
     fields: dict[str, Any] = {"background": {"kind": _BACKGROUNDS[str(background)]}}
     if background == "Colour":
-        fields["background"]["colour"] = st.color_picker("Background colour", "#ffffff")
+        fields["background"]["colour"] = st.color_picker(
+            "Background colour", "#ffffff", key="colour", persist_state="session"
+        )
     chosen = st.multiselect(
         "Models",
         list(CATALOGUE),
         default=[photos.settings.default_model],
         format_func=lambda name: f"{name} · {CATALOGUE[name].nickname}",
         disabled=keep,
+        select_all=False,
+        filter_mode="contains",
+        wrap=True,
+        key="models",
+        persist_state="session",
         help="With several models every photo is cut out by each, side by side.",
     )
     if keep:
@@ -75,10 +89,14 @@ def choose_recipe(photos: PhotoService) -> dict[str, Any]:
         fields["models"] = chosen
         for name in chosen:
             describe_model(photos, name)
-    crop = st.segmented_control("Crop", ["None", "Face"], default="None", required=True)
+    crop = st.segmented_control(
+        "Crop", ["None", "Face"], default="None", required=True, key="crop", persist_state="session"
+    )
     if crop == "Face":
-        margin = st.slider("Space around the face", 0.0, 2.0, 0.6, 0.1)
-        missing = st.selectbox("Where there is no face", list(_NO_FACE))
+        margin = st.slider("Space around the face", 0.0, 2.0, 0.6, 0.1, key="margin", persist_state="session")
+        missing = st.selectbox(
+            "Where there is no face", list(_NO_FACE), key="no_face", persist_state="session"
+        )
         fields["framing"] = {"kind": "face", "margin": margin, "no_face": _NO_FACE[str(missing)]}
     return fields
 
@@ -119,6 +137,8 @@ def estimate(photos: PhotoService, tasks_of: dict[str, int]) -> str:
 def main() -> None:
     """The page."""
     photos = service()
+    if job_id := st.query_params.get("job"):  # a second press can interrupt the way to the job's page
+        st.switch_page("jobs.py", query_params={"job": job_id})
     source = earlier_job(photos)
     left, right = st.columns([3, 2], gap="large")
     taken = None

@@ -119,6 +119,14 @@ class Blobs:
         """Forget a received file."""
         received.path.unlink(missing_ok=True)
 
+    def batches(self) -> list[tuple[str, int]]:
+        """The upload batches there are, each with when it was last added to (wall time, ns)."""
+        found = []
+        for folder in _entries(self._root / "staging"):
+            with suppress(FileNotFoundError):  # dropped meanwhile
+                found.append((folder.name, folder.stat().st_mtime_ns))
+        return found
+
     def drop_batch(self, batch: str) -> None:
         """Forget an upload batch: photos of no job are deleted."""
         folder = self._root / "staging" / batch
@@ -275,17 +283,12 @@ class Blobs:
         for folder in _entries(self._root / "jobs"):
             if live_jobs is not None and folder.name not in live_jobs:
                 self.close_job(folder.name)
-        self.sweep_staging(now=now)
+        for batch, changed_ns in self.batches():
+            if now - changed_ns / 1e9 > STAGING_LIFE_S:
+                self.drop_batch(batch)
         for kind in ("photos", "masks"):
             for shelf in _entries(self._root / kind):
                 self._collect([entry.name for entry in _entries(shelf)])
-
-    def sweep_staging(self, *, now: float) -> None:
-        """Delete uploads that became no job for a day; safe at any time, beside any server."""
-        for folder in _entries(self._root / "staging"):
-            with suppress(FileNotFoundError):  # dropped meanwhile
-                if now - folder.stat().st_mtime > STAGING_LIFE_S:
-                    self.drop_batch(folder.name)
 
     def _collect(self, hashes: Iterable[str]) -> None:
         for sha256 in hashes:

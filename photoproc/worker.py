@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from photoproc import child
-from photoproc.blobs import Blobs
+from photoproc.blobs import STAGING_LIFE_S, Blobs
 from photoproc.child import Order, Report
 from photoproc.clock import Clock
 from photoproc.engine import Engine
@@ -65,6 +65,7 @@ class Worker:
         self._flights: list[_Flight] = []
         self._others: dict[str, tuple[int, float]] = {}
         self._due: dict[str, float] = {}
+        self._uploads: dict[tuple[str, int], float] = {}
         self._held_up: tuple[float, Problem] | None = None
         self._turn = 0
         self._wake = threading.Event()
@@ -144,9 +145,17 @@ class Worker:
         if self._is_due("weights", _LOOK_AT_DISK_S):
             self._weights.refresh()
             self._ask_for_weights()
-        if self._is_due("staging", _SWEEP_S):
-            self._blobs.sweep_staging(now=self._clock.now())
+        if self._is_due("uploads", _SWEEP_S):
+            self._drop_old_uploads()
         self._claim()
+
+    def _drop_old_uploads(self) -> None:
+        """Collect uploads that this server has seen unchanged for a day, by its monotonic clock."""
+        now = self._clock.monotonic()
+        self._uploads = {batch: self._uploads.get(batch, now) for batch in self._blobs.batches()}
+        for (name, _), since in self._uploads.items():
+            if now - since >= STAGING_LIFE_S:
+                self._blobs.drop_batch(name)
 
     # Finished
 

@@ -477,6 +477,35 @@ def test_weights_lost_between_claiming_and_starting_leave_the_task_queued(
     assert [task.attempts for task in world.tasks(job)] == [0]
 
 
+# Uploads that become no job
+
+
+def upload(world: World, data: bytes) -> Path:
+    received = world.blobs.receive(io.BytesIO(data), max_bytes=99)
+    world.blobs.stage(BATCH, received)
+    return world.blobs.staged(BATCH, received.sha256)
+
+
+def test_uploads_nobody_added_to_for_a_day_are_dropped_while_the_server_runs(world: World) -> None:
+    first = upload(world, b"first")
+    for hour in range(48):
+        if hour == 20:
+            second = upload(world, b"second")
+        world.round()
+        world.clock.advance(3600)
+        assert first.exists() == (hour < 44)
+    assert not second.exists()
+
+
+def test_a_clock_that_jumps_drops_no_upload(world: World) -> None:
+    staged = upload(world, b"photo")
+    for jump in (86_400 * 2, -86_400 * 4, 86_400 * 3):
+        world.clock.wall += jump
+        world.clock.mono += 3600
+        world.round()
+    assert staged.exists()
+
+
 # Trouble with the disk, the store, the engine
 
 

@@ -67,9 +67,9 @@ def progress_line(job: Job) -> str:
     """`26 of 40 done, 2 failed · 1.2 photos/s · about 12 s left`."""
     parts = [counted(job.counts)]
     if not job.state.final:
-        if job.photos_per_s:
+        if job.photos_per_s and job.counts.running:
             parts.append(f"{job.photos_per_s:.2g} photos/s")
-        if job.remaining_s:
+        if job.remaining_s and job.counts.running:
             parts.append(f"about {duration(job.remaining_s)} left")
     elif job.started_at and job.finished_at and job.finished_at > job.started_at:
         parts.append(f"took {duration(job.finished_at - job.started_at)}")
@@ -86,6 +86,12 @@ def counted(counts: Counts) -> str:
     if counts.needs_look:
         parts.append(f"{counts.needs_look} {'needs' if counts.needs_look == 1 else 'need'} a look")
     return ", ".join(parts)
+
+
+def state_words(job: Job) -> str:
+    """The state in a word or two; a job none of whose tasks runs is waiting."""
+    waits = job.state is JobState.RUNNING and not job.counts.running
+    return "Waiting" if waits else STATE_WORDS[job.state]
 
 
 STATE_WORDS = {

@@ -18,7 +18,8 @@ from photoproc.ui.text import byte_size, escaped, plural, said
 
 _SHOWN = 60
 _STRIP = """<style>
-.pp-strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); gap: 0.5rem; }
+.pp-strip { max-height: 26rem; overflow-y: auto; display: grid; gap: 0.5rem;
+  grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); }
 .pp-strip figure { margin: 0; min-width: 0; }
 .pp-strip img { width: 100%; aspect-ratio: 4 / 3; object-fit: cover; border-radius: 4px; display: block;
   background: rgb(128 128 128 / 18%); color: transparent; }
@@ -64,6 +65,17 @@ def start_over(service: PhotoService) -> None:
     """Forget the uploads and empty the uploader."""
     old = current(service)
     st.session_state["uploads"] = Uploads(batch=service.new_batch(), widget=old.widget + 1)
+
+
+def keep_over_pages(uploads: Uploads, widget_key: str) -> None:
+    """Hold on to what was uploaded where the visit to another page has emptied the uploader itself."""
+    if widget_key in st.session_state:
+        return
+    for name in list(uploads.accepted):
+        kept = uploads.accepted.pop(name)
+        uploads.accepted[f"kept:{name.removeprefix('upload:')}" if name.startswith("upload:") else name] = (
+            kept
+        )
 
 
 def take_in(service: PhotoService, files: Sequence[UploadedFile], *, samples: bool) -> Uploads:

@@ -267,7 +267,7 @@ def test_deleting_asks_once_and_leaves_nothing(service: PhotoService, running: R
 def test_renaming_changes_the_title(service: PhotoService) -> None:
     job = made_job(service, "dull.jpg")
     app = dashboard("jobs.py", job=job.id)
-    app.text_input[0].set_value("Autumn catalogue").run()
+    app.text_input[0].set_value("Autumn catalogue")
     press(app, "Save title")
     assert service.job(job.id).title == "Autumn catalogue"
 
@@ -382,3 +382,28 @@ def test_an_unknown_job_to_process_again_leads_back_to_uploading(service: PhotoS
     app = dashboard(again="0" * 32)
     assert "There is no such job" in words(app)
     assert app.file_uploader[0].label == "Photos or ZIP archives"
+
+
+def test_uploads_and_options_survive_a_visit_to_another_page(service: PhotoService) -> None:
+    app = dashboard()
+    app.file_uploader[0].set_value([("one.jpg", encoded(picture(seed=1)), "image/jpeg")])
+    healthy(app.run())
+    app.segmented_control[0].set_value("Colour")
+    healthy(app.run())
+    app.switch_page("jobs.py")
+    healthy(app.run())
+    app.switch_page("process.py")
+    healthy(app.run())
+    assert "**1 photo**" in words(app)
+    assert app.segmented_control[0].value == "Colour"
+    press(app, "Process photos")
+    (job,) = service.jobs()
+    assert job.photo_count == 1
+
+
+def test_a_job_in_the_address_of_process_leads_to_the_job(service: PhotoService) -> None:
+    job = made_job(service, "a.jpg")
+    app = dashboard(job=job.id)
+    assert app.query_params["job"] == job.id
+    healthy(app.run())
+    assert "1 of 1 done" in words(app)

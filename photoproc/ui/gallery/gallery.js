@@ -190,15 +190,17 @@ class Viewer {
   }
 
   key(event) {
+    event.stopPropagation();
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const sliding = event.target === this.slider;
+    const pressing = event.target.closest?.("button, a");
     const done = {
       ArrowLeft: () => !sliding && this.act("previous"),
       ArrowRight: () => !sliding && this.act("next"),
       b: () => this.act("backdrop"),
       d: () => this.dialog.querySelector("[data-do=download]").click(),
-      " ": () => this.cut(Number(this.slider.value) > 50 ? 0 : 100),
-    }[event.key];
-    event.stopPropagation();
+      " ": () => !pressing && this.cut(Number(this.slider.value) > 50 ? 0 : 100),
+    }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (done && done() !== false) event.preventDefault();
   }
 }

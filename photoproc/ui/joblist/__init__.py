@@ -12,7 +12,7 @@ from photoproc.errors import ServiceError
 from photoproc.jobs import Job, TaskState
 from photoproc.service import PhotoService
 from photoproc.ui.links import link_token
-from photoproc.ui.text import STATE_WORDS, ago, byte_size, counted, exact_time, plural
+from photoproc.ui.text import ago, byte_size, counted, exact_time, plural, state_words
 
 _HERE = Path(__file__).parent
 
@@ -50,7 +50,7 @@ def _row(service: PhotoService, job: Job, now: float) -> dict[str, object]:
         "exact": exact_time(job.created_at),
         "photos": plural(job.photo_count, "photo"),
         "models": ", ".join(job.recipe.models) or "background kept",
-        "said": f"{STATE_WORDS[job.state]} · {counted(counts)}",
+        "said": f"{state_words(job)} · {counted(counts)}",
         "done": counts.done / total,
         "failed": counts.failed / total,
         "other": (counts.skipped + counts.cancelled) / total,
