@@ -31,6 +31,9 @@ CONSTS.term_timeout = 0.5
 _START_LIMIT_S = 90.0
 """Calls that wait for so long beside a free child mean that the pool itself is stuck."""
 
+_OVERSIGHT_S = 1.0
+"""How long the pool may take to see that a call's child is gone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildInfo:
@@ -114,6 +117,7 @@ class LocalEngine:
         self._flowed = time.monotonic()
         """When no call was seen to wait beside a free child, last (monotonic)."""
         self._ended_by: WeakKeyDictionary[Future[Any], TaskError] = WeakKeyDictionary()
+        self._abandoned: dict[Future[Any], float] = {}
         self._stopped = False
 
     @property
@@ -170,8 +174,10 @@ class LocalEngine:
             elif now - self._flowed > _START_LIMIT_S:
                 self._replace_pool("stuck")
                 return
-            for future in self._abandoned():
-                self._end(future, _crashed("nobody saw how"))
+            self._abandoned = {one: self._abandoned.get(one, now) for one in self._without_child()}
+            for future, since in self._abandoned.items():
+                if now - since > _OVERSIGHT_S:
+                    self._end(future, _crashed("nobody saw how"))
             for future, began in running.items():
                 if now - began > self._timeout_s:
                     self._end(future, self._too_long())
@@ -202,8 +208,8 @@ class LocalEngine:
         workers: dict[int, BaseProcess] = self._pool._pool_manager.worker_manager.workers
         return dict(workers)
 
-    def _abandoned(self) -> "list[Future[Any]]":
-        """Calls whose child is gone without the pool having noticed that they were its own.
+    def _without_child(self) -> "list[Future[Any]]":
+        """Calls whose child is gone: most end in a moment, but some the pool never connects with it.
 
         It misses children that end with exit code 0, and those that die before it has read that
         they began.

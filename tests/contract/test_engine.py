@@ -182,12 +182,13 @@ def test_a_crash_is_that_calls_alone_and_the_child_is_replaced(
 
 def test_a_neighbour_of_a_crash_goes_on(make: Make, tmp_path: Path) -> None:
     engine = make(2)
-    steady = engine.submit(acts.take, 1.0)
+    steady = engine.submit(acts.wait_for, tmp_path / "sign")
     until(steady.running)
     for _ in range(2):
         assert error_of(engine, engine.submit(acts.kill_yourself)) == "child_crashed"
     assert not steady.done()
-    assert finish(engine, steady) == 1.0
+    (tmp_path / "sign").touch()
+    assert finish(engine, steady) == "seen"
 
 
 def test_a_child_that_leaves_quietly_ends_its_call_at_once(make: Make) -> None:
@@ -286,21 +287,24 @@ def test_a_stopped_child_is_killed_when_its_time_is_over(make: Make, tmp_path: P
 
 
 def test_the_time_of_a_call_begins_when_it_runs(make: Make) -> None:
-    engine = make(timeout_s=1.5)
-    calls = [engine.submit(acts.take, 0.6) for _ in range(4)]
-    assert [finish(engine, call) for call in calls] == [0.6] * 4
+    engine = make(timeout_s=2.5)
+    calls = [engine.submit(acts.take, 0.7) for _ in range(5)]
+    assert [finish(engine, call) for call in calls] == [0.7] * 5
 
 
-def test_a_clock_that_jumps_a_day_ends_no_call(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_jumps_a_day_ends_no_call(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     engine = make(timeout_s=30)
-    call = engine.submit(acts.take, 1.0)
+    call = engine.submit(acts.wait_for, tmp_path / "sign")
     until(call.running)
     real = time.time
     for jump in (86_400, -86_400):
         monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
         engine.supervise()
         assert not call.done()
-    assert finish(engine, call) == 1.0
+    (tmp_path / "sign").touch()
+    assert finish(engine, call) == "seen"
 
 
 def test_cancelling_kills_the_child_within_five_seconds_and_another_serves_the_next_call(
@@ -332,8 +336,8 @@ def test_children_that_begin_nothing_are_replaced(make: Make, monkeypatch: pytes
 def test_a_long_queue_is_not_taken_for_a_standstill(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make()
     pid = finish(engine, engine.submit(acts.pid))
-    monkeypatch.setattr(engine_module, "_START_LIMIT_S", 0.5)
-    takes = [0.1] * 8 + [0.8] * 2
+    monkeypatch.setattr(engine_module, "_START_LIMIT_S", 1.0)
+    takes = [0.1] * 8 + [1.5] * 2
     calls = [engine.submit(acts.take, seconds) for seconds in takes]
     assert [finish(engine, call) for call in calls] == takes
     assert finish(engine, engine.submit(acts.pid)) == pid

@@ -26,6 +26,13 @@ def take(seconds: float) -> float:
     return seconds
 
 
+def wait_for(sign: Path) -> str:
+    """Be busy until a file is there."""
+    while not sign.exists():
+        threading.Event().wait(0.02)
+    return "seen"
+
+
 def kill_yourself(number: int = signal.SIGKILL) -> None:
     os.kill(os.getpid(), number)
     threading.Event().wait()
