@@ -105,9 +105,10 @@ def test_an_abandoned_download_closes_its_files(running: Runtime, job: Job) -> N
     gc.disable()  # or it might close what the answer left open
     try:
         # In a thread: a browser test before this one may have left its event loop in this one.
-        with pytest.raises(ClientDisconnect), ThreadPoolExecutor(1) as pool:
-            answer = create_api(lambda: running.service)(scope, receive, send)
-            pool.submit(asyncio.run, answer).result()
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(asyncio.run, create_api(lambda: running.service)(scope, receive, send))
+        with pytest.raises(ClientDisconnect):
+            answer.result()
         assert held() == []
     finally:
         gc.enable()
