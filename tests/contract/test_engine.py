@@ -399,7 +399,11 @@ def test_children_die_with_a_parent_that_is_killed(parent: "subprocess.Popen[str
     all_pids = children_of(parent.pid)
     assert pids < set(all_pids)
     kill(parent.pid)
-    until(lambda: not any(is_alive(pid) for pid in all_pids), within_s=5)
+    try:
+        until(lambda: not any(is_alive(pid) for pid in all_pids), within_s=5)
+    finally:
+        for pid in all_pids:
+            kill(pid)
 
 
 def test_children_import_neither_streamlit_nor_the_main_module(

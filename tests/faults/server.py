@@ -100,21 +100,23 @@ class Server:
 
     def kill(self) -> None:
         """`kill -9`: of the server process alone; its children must go by themselves."""
-        left = children_of(self.pid)
-        self._end(signal.SIGKILL, within_s=10)
-        until(lambda: not any(is_alive(pid) for pid in left), within_s=10)
+        self._end(signal.SIGKILL, within_s=10, children_within_s=10)
 
     def terminate(self, *, within_s: float) -> None:
         """SIGTERM; it must end in time, and its children with it."""
-        left = children_of(self.pid)
-        self._end(signal.SIGTERM, within_s=within_s)
-        until(lambda: not any(is_alive(pid) for pid in left), within_s=5)
+        self._end(signal.SIGTERM, within_s=within_s, children_within_s=5)
 
-    def _end(self, number: int, *, within_s: float) -> None:
+    def _end(self, number: int, *, within_s: float, children_within_s: float) -> None:
         assert self._process is not None
+        left = children_of(self.pid)
         self._process.send_signal(number)
         self._process.wait(within_s)
         self._process = None
+        try:
+            until(lambda: not any(is_alive(pid) for pid in left), within_s=children_within_s)
+        finally:
+            for pid in left:
+                kill(pid)
 
     def close(self) -> None:
         """Leave nothing running."""
