@@ -5,7 +5,7 @@ Their states are kept together as one string, a letter a task, so that counting,
 cancelling a job of thousands costs one record. A capital letter marks a task that is worth a look.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -55,25 +55,28 @@ STATE_OF_CODE: Mapping[str, TaskState] = {state.code: state for state in TaskSta
 }
 
 TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
-    TaskState.QUEUED: frozenset({TaskState.RUNNING, TaskState.CANCELLED}),
+    TaskState.QUEUED: frozenset({TaskState.RUNNING, TaskState.SKIPPED, TaskState.CANCELLED}),
     TaskState.RUNNING: frozenset(TaskState) - {TaskState.RUNNING},
     TaskState.DONE: frozenset(),
-    TaskState.SKIPPED: frozenset(),
+    TaskState.SKIPPED: frozenset({TaskState.QUEUED}),
     TaskState.FAILED: frozenset({TaskState.QUEUED}),
     TaskState.CANCELLED: frozenset({TaskState.QUEUED}),
 }
 
 
-def move(states: str, number: int, to: TaskState, *, look: bool = False) -> str:
-    """The state string with task `number` moved; raises ValueError where the table forbids it.
+def move(states: str, numbers: Sequence[int], to: TaskState, *, look: bool = False) -> str:
+    """The state string with some tasks moved; raises ValueError where the table forbids it.
 
-    `look` marks a task that is done as worth a look.
+    `look` marks tasks that are done as worth a look.
     """
-    now = STATE_OF_CODE[states[number]]
-    if to not in TRANSITIONS[now]:
-        raise ValueError(f"a task cannot go from {now} to {to}")
     code = to.code.upper() if look and to is TaskState.DONE else to.code
-    return states[:number] + code + states[number + 1 :]
+    letters = list(states)
+    for number in numbers:
+        now = STATE_OF_CODE[letters[number]]
+        if to not in TRANSITIONS[now]:
+            raise ValueError(f"a task cannot go from {now} to {to}")
+        letters[number] = code
+    return "".join(letters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,3 +208,5 @@ class Job:
     remaining_s: float | None
     """Estimated from that rate; None while unknown or once finished."""
     output_bytes: int
+    owner: str = ""
+    """The name of the API key that made it; empty for the dashboard's."""

@@ -1,14 +1,15 @@
 """What the store hands out and what it keeps: claims, outcomes, a job's progress, and their JSON."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from typing import Any
 
 from photoproc.errors import Problem
-from photoproc.jobs import Counts, Cutout, Photo, Refusal, TaskState, Warn, move
+from photoproc.jobs import Counts, Cutout, JobState, Photo, Refusal, TaskState, Warn, job_state, move
 from photoproc.recipe import Recipe
 
 _RECENT = 24
+PHOTOS_PER_RECORD = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +76,13 @@ class Progress:
         """As it is kept."""
         return asdict(self)
 
-    def moved(self, number: int, to: TaskState, now: float, *, look: bool = False) -> "Progress":
-        """With a task in another state."""
+    def moved(self, numbers: Sequence[int], to: TaskState, now: float, *, look: bool = False) -> "Progress":
+        """With some tasks in another state."""
         progress = replace(
             self,
-            states=move(self.states, number, to, look=look),
+            states=move(self.states, numbers, to, look=look),
             revision=self.revision + 1,
-            started_at=self.started_at or now,
+            started_at=now if to is TaskState.RUNNING and self.started_at is None else self.started_at,
         )
         return progress.finish_if_over(now)
 
@@ -100,6 +101,65 @@ class Progress:
         if len(self.recent) < 3 or self.recent[-1] <= self.recent[0]:
             return None
         return (len(self.recent) - 1) / (self.recent[-1] - self.recent[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A change of a job: these tasks are now in this state, and the job stands so.
+
+    `cursor` is the job's revision: it counts up by one with each event. `at` is wall time.
+    """
+
+    cursor: int
+    at: float
+    numbers: tuple[int, ...]
+    to: TaskState
+    needs_look: bool
+    state: JobState
+    counts: Counts
+    tasks_per_s: float | None
+
+
+def event_record(
+    progress: Progress, numbers: Sequence[int], to: TaskState, now: float, *, look: bool
+) -> dict[str, object]:
+    """An event as it is kept: after it, the job's progress was this."""
+    return {
+        "at": now,
+        "tasks": _spans(numbers),
+        "to": to.value,
+        "look": look,
+        "counts": astuple(Counts.of(progress.states)),
+        "cancelled": progress.cancelled,
+        "rate": progress.tasks_per_s(),
+    }
+
+
+def event_of(record: Mapping[str, Any], cursor: int) -> Event:
+    """An event from its record."""
+    counts = Counts(**dict(zip((one.name for one in fields(Counts)), record["counts"], strict=True)))
+    spans = (range(first, last + 1) for first, last in record["tasks"])
+    return Event(
+        cursor=cursor,
+        at=record["at"],
+        numbers=tuple(number for span in spans for number in span),
+        to=TaskState(record["to"]),
+        needs_look=record["look"],
+        state=job_state(counts, cancelled=record["cancelled"]),
+        counts=counts,
+        tasks_per_s=record["rate"],
+    )
+
+
+def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Rising numbers as pairs of a first and a last one: thousands that move at once stay a short record."""
+    spans: list[tuple[int, int]] = []
+    for number in numbers:
+        if spans and spans[-1][1] == number - 1:
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number, number))
+    return spans
 
 
 def photo_of(record: Mapping[str, Any]) -> Photo:

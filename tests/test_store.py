@@ -714,6 +714,65 @@ def test_a_store_that_may_not_be_written_says_so_at_once(store: Store) -> None:
 # All of it in any order
 
 
+def test_events_are_numbered_without_gaps_and_read_from_any_point(store: Store) -> None:
+    create(store, "j", 50)
+    for number in range(50):
+        claim = store.claim("a", ["u2net"], token=f"t{number}", now=number)
+        assert claim is not None
+        assert store.publish(claim, DONE, now=number)
+    for after in (0, 1, 31, 32, 33, 63, 64, 99, 100):
+        found = store.events("j", after=after, limit=7)
+        assert [event.cursor for event in found] == list(range(after + 1, min(100, after + 7) + 1))
+    assert store.events("j", after=0, limit=10_000)[-1].state is JobState.DONE
+    with pytest.raises(ServiceError, match="no such job"):
+        store.events("gone", after=0, limit=1)
+
+
+def test_thousands_that_move_at_once_are_one_short_event(store: Store) -> None:
+    create(store, "j", 5000)
+    store.cancel("j", now=1)
+    (event,) = store.events("j", after=0, limit=10)
+    assert event.numbers == tuple(range(5000))
+    assert event.state is JobState.CANCELLED
+    ((kept,),) = store._db.cache._sql(
+        "SELECT MAX(LENGTH(value)) FROM Cache WHERE key = 'events:j:0'"
+    ).fetchall()
+    assert kept < 300
+
+
+def test_a_deleted_job_leaves_no_event(store: Store) -> None:
+    create(store, "j", 40)
+    for number in range(40):
+        assert store.claim("a", ["u2net"], token=f"t{number}", now=1)
+    store.delete_job("j")
+    ((left,),) = store._db.cache._sql("SELECT COUNT(*) FROM Cache WHERE key LIKE 'events:%'").fetchall()
+    assert left == 0
+
+
+def test_a_job_can_be_finished_without_a_model(store: Store) -> None:
+    create(store, "j", 3, ("u2net", "bria-rmbg"))
+    for number in range(3):
+        claim = store.claim("a", ["u2net"], token=f"t{number}", now=1)
+        assert claim is not None
+        store.publish(claim, DONE, now=1)
+    assert store.leave_out("j", "bria-rmbg", now=2) == 3
+    job = store.job("j")
+    assert (job.state, job.counts.done, job.counts.skipped) == (JobState.DONE, 3, 3)
+    (task,) = store.tasks("j", [1])
+    assert task.problem is not None
+    assert task.problem.code == "model_left_out"
+    assert store.queued_models(["bria-rmbg"]) == []
+    assert store.retry("j", [TaskState.SKIPPED], now=3) == 3
+    assert store.claim("a", ["bria-rmbg"], token="again", now=4) is not None
+
+
+def test_jobs_are_read_on_from_one_of_them(store: Store) -> None:
+    names = [create(store, f"{n:03}") for n in range(120)]
+    newest = list(reversed(names))
+    for place in (0, 49, 50, 68, 119):
+        assert list(store.job_ids(after=newest[place])) == newest[place + 1 :]
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Whatever the order of operations, the store agrees with a model made of plain dictionaries."""
 
@@ -806,7 +865,17 @@ class AnyOrder(RuleBasedStateMachine):
             self.states[name] = ["cancelled" if state == "queued" else state for state in states]
 
     @precondition(lambda self: self.states)
-    @rule(data=st.data(), which=st.sampled_from([("failed",), ("cancelled",), ("failed", "cancelled")]))
+    @rule(data=st.data(), model=st.sampled_from(models))
+    def leave_out(self, data: st.DataObject, model: str) -> None:
+        name = self.pick(data)
+        left = [task.number for task in self.store.tasks(name) if task.model == model]
+        left = [number for number in left if self.states[name][number] == "queued"]
+        assert self.store.leave_out(name, model, now=5) == len(left)
+        for number in left:
+            self.states[name][number] = "skipped"
+
+    @precondition(lambda self: self.states)
+    @rule(data=st.data(), which=st.sampled_from([("failed",), ("cancelled",), ("failed", "skipped")]))
     def retry(self, data: st.DataObject, which: tuple[str, ...]) -> None:
         name = self.pick(data)
         states, chosen = self.states[name], [TaskState(one) for one in which]
@@ -846,6 +915,21 @@ class AnyOrder(RuleBasedStateMachine):
             assert job.state.final == (finished == submitted) == (job.finished_at is not None)
             assert job.state.final == (name not in self.store.unfinished())
         assert {(one.job_id, one.number) for one in self.store.running()} == set(self.live.values())
+
+    @invariant()
+    def the_log_tells_the_whole_story(self) -> None:
+        for name, states in self.states.items():
+            told = ["queued"] * len(states)
+            job = self.store.job(name)
+            log = self.store.events(name, after=0, limit=10_000)
+            assert [event.cursor for event in log] == list(range(1, job.revision + 1))
+            for event in log:
+                for number in event.numbers:
+                    told[number] = event.to.value
+                assert event.counts == Counts(**Counter(told))
+            assert told == states
+            if log:
+                assert (log[-1].state, log[-1].counts) == (job.state, job.counts)
 
     @invariant()
     def nothing_is_forgotten_in_the_queues(self) -> None:
