@@ -12,32 +12,30 @@ a single link belongs to nobody and goes, with its masks. No order of crashes, d
 can take a photo from a job that holds it.
 """
 
-import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from photoproc.child import Report, is_disk_full
-from photoproc.errors import PhotoError, ServiceError, not_found
+from photoproc.child import Report
+from photoproc.errors import ServiceError, not_found
+from photoproc.files import (
+    CHUNK_BYTES,
+    Incoming,
+    Received,
+    disk_error,
+    entries,
+    files_in,
+    link,
+    sync_folder,
+)
 from photoproc.jobs import Cutout
 
-_CHUNK = 1 << 20
 STAGING_LIFE_S = 24 * 3600
 """Uploads that become no job are collected after a day."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """A file that has come in completely, still in `tmp/`."""
-
-    path: Path
-    sha256: str
-    byte_count: int
 
 
 class Blobs:
@@ -51,36 +49,30 @@ class Blobs:
 
     # Coming in
 
+    def incoming(self) -> Incoming:
+        """A new file to write; raises ServiceError disk_full."""
+        self.check_space()
+        try:
+            return Incoming(self._root / "tmp" / f"in-{uuid.uuid4().hex}", self.check_space)
+        except OSError as error:
+            raise disk_error(error) from error
+
     def receive(self, source: BinaryIO, *, max_bytes: int) -> Received:
-        """Write a stream to disk, hashing and counting it; nothing is left behind when it fails.
+        """Write a stream to disk; nothing is left behind when it fails.
 
         Raises PhotoError file_too_large and ServiceError disk_full.
         """
-        self.check_space()
-        path = self._root / "tmp" / f"in-{uuid.uuid4().hex}"
-        digest = hashlib.sha256()
-        come = 0
+        incoming = self.incoming()
         try:
-            with path.open("xb") as out:
-                while chunk := source.read(_CHUNK):
-                    come += len(chunk)
-                    if come > max_bytes:
-                        raise PhotoError(
-                            "file_too_large",
-                            f"It is larger than {max_bytes / 1e6:.0f} MB.",
-                            "Add a smaller file, or raise the limit in the settings.",
-                        )
-                    digest.update(chunk)
-                    out.write(chunk)
-                out.flush()
-                os.fsync(out.fileno())
+            while chunk := source.read(CHUNK_BYTES):
+                incoming.write(chunk, max_bytes=max_bytes)
         except OSError as error:
-            path.unlink(missing_ok=True)
-            raise _disk_error(error) from error
+            incoming.discard()
+            raise disk_error(error) from error
         except BaseException:
-            path.unlink(missing_ok=True)
+            incoming.discard()
             raise
-        return Received(path=path, sha256=digest.hexdigest(), byte_count=come)
+        return incoming.close()
 
     def stage(self, batch: str, received: Received) -> None:
         """Keep a received file as a photo of an upload batch."""
@@ -90,13 +82,13 @@ class Blobs:
             blob.parent.mkdir(exist_ok=True, mode=0o700)
             staged.parent.mkdir(exist_ok=True, mode=0o700)
             try:
-                _link(blob, staged)
+                link(blob, staged)
                 received.path.unlink()
             except FileNotFoundError:  # its first time here
                 os.replace(received.path, staged)
-                _link(staged, blob)
+                link(staged, blob)
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
 
     def staged(self, batch: str, sha256: str) -> Path:
         """The file of a photo of an upload batch."""
@@ -112,7 +104,7 @@ class Blobs:
         except FileNotFoundError as error:  # dropped meanwhile
             raise not_found("photo") from error
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
         return folder / f"{sha256}.webp"
 
     def discard(self, received: Received) -> None:
@@ -122,7 +114,7 @@ class Blobs:
     def batches(self) -> list[tuple[str, int]]:
         """The upload batches there are, each with when it was last added to (wall time, ns)."""
         found = []
-        for folder in _entries(self._root / "staging"):
+        for folder in entries(self._root / "staging"):
             with suppress(FileNotFoundError):  # dropped meanwhile
                 found.append((folder.name, folder.stat().st_mtime_ns))
         return found
@@ -130,7 +122,7 @@ class Blobs:
     def drop_batch(self, batch: str) -> None:
         """Forget an upload batch: photos of no job are deleted."""
         folder = self._root / "staging" / batch
-        hashes = [file.name for file in _files(folder)]
+        hashes = [file.name for file in files_in(folder)]
         shutil.rmtree(folder, ignore_errors=True)
         self._collect(hashes)
 
@@ -146,9 +138,9 @@ class Blobs:
             for part in ("photos", "out"):
                 (folder / part).mkdir(parents=True, mode=0o700)
             for photo in photos:
-                _link(photo, folder / "photos" / photo.name)
+                link(photo, folder / "photos" / photo.name)
             for path in (folder / "photos", folder, folder.parent):
-                _sync_folder(path)
+                sync_folder(path)
         except FileNotFoundError as error:
             self.close_job(job_id)
             raise ServiceError(
@@ -156,12 +148,12 @@ class Blobs:
             ) from error
         except OSError as error:
             self.close_job(job_id)
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
 
     def close_job(self, job_id: str) -> None:
         """Delete a job's folder, and each photo and mask that no other job holds."""
         folder = self._root / "jobs" / job_id
-        hashes = [file.name for file in _files(folder / "photos")]
+        hashes = [file.name for file in files_in(folder / "photos")]
         shutil.rmtree(folder, ignore_errors=True)
         self._collect(hashes)
 
@@ -182,7 +174,7 @@ class Blobs:
         try:
             path.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
         return path
 
     def empty_outbox(self, token: str) -> None:
@@ -203,11 +195,11 @@ class Blobs:
                 assert file is not None
                 if file.path.exists() or not (folder / name).exists():  # else moved by an earlier try
                     os.replace(file.path, folder / name)
-            _sync_folder(folder)
+            sync_folder(folder)
         except FileNotFoundError as error:
             raise not_found("job") from error
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
         return Cutout(
             file=names[0],
             preview=names[1],
@@ -272,23 +264,22 @@ class Blobs:
             sizes[found.st_ino] = found.st_size
         return sum(sizes.values())
 
-    def sweep(self, live_jobs: set[str] | None, *, now: float) -> None:
-        """Delete what a crash left behind: folders of no job, old uploads, temporary files.
+    def sweep(self, live_jobs: set[str] | None) -> None:
+        """Delete what a crash left behind: folders of no job, uploads, temporary files.
 
-        Only for the start, before anything writes. `live_jobs` is None where nobody knows: then all
-        jobs' folders stay. `now` is wall time in seconds.
+        Only for the start, before anything writes: the sessions and requests whose uploads are here
+        ended with the last server. `live_jobs` is None where nobody knows: then all jobs' folders stay.
         """
-        for path in _entries(self._root / "tmp"):
+        for path in entries(self._root / "tmp"):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        for folder in _entries(self._root / "jobs"):
+        for folder in entries(self._root / "jobs"):
             if live_jobs is not None and folder.name not in live_jobs:
                 self.close_job(folder.name)
-        for batch, changed_ns in self.batches():
-            if now - changed_ns / 1e9 > STAGING_LIFE_S:
-                self.drop_batch(batch)
+        for batch, _ in self.batches():
+            self.drop_batch(batch)
         for kind in ("photos", "masks"):
-            for shelf in _entries(self._root / kind):
-                self._collect([entry.name for entry in _entries(shelf)])
+            for shelf in entries(self._root / kind):
+                self._collect([entry.name for entry in entries(shelf)])
 
     def _collect(self, hashes: Iterable[str]) -> None:
         for sha256 in hashes:
@@ -311,55 +302,3 @@ class Blobs:
 def _output_names(number: int, token: str) -> tuple[str, str, str]:
     stem = f"{number}-{token[:12]}"
     return f"{stem}.png", f"{stem}-after.webp", f"{stem}-before.webp"
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in _entries(folder) if path.is_file())
-
-
-def _link(source: Path, target: Path) -> None:
-    """A hard link, or a copy on file systems without them (then nothing is shared, and all is safe)."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        raise
-    except OSError:
-        _copy(source, target)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """A copy that is there completely and durably, or not at all."""
-    part = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
-    try:
-        with source.open("rb") as given, part.open("xb") as out:
-            shutil.copyfileobj(given, out, _CHUNK)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _disk_error(error: OSError) -> ServiceError:
-    return ServiceError(
-        "disk_full" if is_disk_full(error) else "disk_error",
-        f"The data folder cannot be written: {error.strerror or error}.",
-        "Make room on the disk (or look at its permissions), then try again.",
-    )

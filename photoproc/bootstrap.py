@@ -113,7 +113,7 @@ class Runtime:
             self._worker.inherit()
             # A store that never held a job may not be the one that belongs to these folders.
             jobs = None if self._store.untouched else set(self._store.job_ids())
-            self._blobs.sweep(jobs, now=self._clock.now())
+            self._blobs.sweep(jobs)
 
 
 _runtime: Runtime | None = None

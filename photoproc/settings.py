@@ -37,9 +37,11 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=10.0, gt=0)
     """A server that has not shown a heartbeat for this long loses its running tasks."""
 
+    max_request_mb: int = Field(default=10_240, ge=1)
     max_file_mb: int = Field(default=200, ge=1)
     max_photo_megapixels: float = Field(default=50.0, gt=0)
     max_photos_per_job: int = Field(default=10_000, ge=1)
+    max_archive_mb: int = Field(default=4_096, ge=1)
     max_archive_entries: int = Field(default=10_000, ge=1)
     max_archive_expanded_mb: int = Field(default=8_192, ge=1)
     max_archive_ratio: float = Field(default=200.0, gt=1)
