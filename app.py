@@ -25,10 +25,10 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
         await asyncio.to_thread(bootstrap.shut_down)
 
 
-bootstrap.load_settings()  # or say now what is wrong with them
+settings = bootstrap.load_settings()  # or say now what is wrong with them
 
 app = st.App(
     "pages/dashboard.py",
-    routes=[Mount("/api", create_api(bootstrap.service))],
+    routes=[Mount("/api", create_api(bootstrap.service, origins=settings.origins))],
     lifespan=lifespan,
 )

@@ -15,8 +15,8 @@ can take a photo from a job that holds it.
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -110,6 +110,15 @@ class Blobs:
     def discard(self, received: Received) -> None:
         """Forget a received file."""
         received.path.unlink(missing_ok=True)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A path for a file that is needed only now."""
+        path = self._root / "tmp" / f"scratch-{uuid.uuid4().hex}"
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def batches(self) -> list[tuple[str, int]]:
         """The upload batches there are, each with when it was last added to (wall time, ns)."""
@@ -239,13 +248,13 @@ class Blobs:
 
     # Housekeeping
 
-    def check_space(self) -> None:
-        """Raise ServiceError disk_full where less than the reserve is free."""
+    def check_space(self, coming_bytes: int = 0) -> None:
+        """Raise ServiceError disk_full where less than the reserve is free, or will be after an upload."""
         free = self.free_bytes()
-        if free < self._min_free_bytes:
+        if free - coming_bytes < self._min_free_bytes:
             raise ServiceError(
                 "disk_full",
-                f"The disk of the data folder is almost full: {free / 1e6:.0f} MB are free.",
+                f"The disk of the data folder has too little room: {free / 1e6:.0f} MB are free.",
                 "Delete finished jobs or make room, then try again.",
             )
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Answer = Future[PhotoInfo | Problem]
 
 _HEAD_BYTES = 16
+THUMBNAIL_SIDE = 240
 _OTHER_ARCHIVES = {
     b"Rar!\x1a\x07": "RAR",
     b"7z\xbc\xaf\x27\x1c": "7z",
@@ -83,12 +84,15 @@ class Intake:
         """The small picture of a staged photo, made in a child the first time; raises PhotoError."""
         target = self._blobs.thumbnail(batch, sha256)
         if not target.is_file():
-            source = self._blobs.staged(batch, sha256)
-            asked = self._inspector.submit(child.thumbnail, source, target, self._settings.max_pixels)
-            problem = self._inspector.result(asked)
-            if problem is not None:
-                raise PhotoError(problem.code, problem.message, problem.advice)
+            self.shrink(self._blobs.staged(batch, sha256), target, THUMBNAIL_SIDE)
         return target
+
+    def shrink(self, source: Path, target: Path, longest: int) -> None:
+        """Write a small WebP of a picture, in a child; raises PhotoError."""
+        asked = self._inspector.submit(child.thumbnail, source, target, longest, self._settings.max_pixels)
+        problem = self._inspector.result(asked)
+        if problem is not None:
+            raise PhotoError(problem.code, problem.message, problem.advice)
 
     def ask(self, received: Received, name: str) -> "Answer":
         """Have the header of a received file read in a child."""
@@ -232,6 +236,10 @@ class Upload:
     def refuse(self, problem: Problem) -> None:
         """Not to be used after all; the first reason counts."""
         self._problem = self._problem or problem
+        self.discard()
+
+    def discard(self) -> None:
+        """Forget what has come."""
         if self._file is not None:
             self._file.discard()
 
@@ -265,10 +273,13 @@ class Upload:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            if self._file is not None:
-                self._file.discard()
-            return
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def close(self) -> None:
+        """It has come whole: have it looked at, or note why it is refused."""
         try:
             if self._file is None and self._problem is None:
                 self._begin()  # shorter than a head

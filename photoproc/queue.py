@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from photoproc.jobs import TaskState
 from photoproc.ledger import Ledger, queue_prefix
 from photoproc.recipe import Recipe
-from photoproc.records import PHOTOS_PER_RECORD, Claim, Outcome, Progress, Running, photo_of
+from photoproc.records import PHOTOS_PER_RECORD, Claim, Figures, Outcome, Progress, Running, photo_of
 
 
 class Queue(Ledger):
@@ -95,23 +95,19 @@ class Queue(Ledger):
                 kept |= {"outcome": fields, "finished_at": now, "token": claim.token}
                 cache.set(f"task:{claim.job_id}:{claim.number}", kept)
                 progress = progress.counted(outcome, now)
-                self._learn_speed(claim.model, outcome)
+                self._learn(claim.model, outcome)
             look = any(warning.needs_look for warning in outcome.warnings)
             self._move(claim.job_id, progress, [claim.number], state, now, look=look and counts)
             return counts
 
-    def speeds(self, models: Sequence[str]) -> dict[str, float]:
-        """Seconds a task of each model takes here, smoothed over the last ones; only those known."""
-        found = {model: self._db.get(f"speed:{model}") for model in models}
-        return {model: float(seconds) for model, seconds in found.items() if seconds is not None}
+    def figures(self, models: Sequence[str]) -> dict[str, Figures]:
+        """What each model's tasks have taken here so far; only the models that have run."""
+        found = {model: self._db.get(f"figures:{model}") for model in models}
+        return {model: Figures(**record) for model, record in found.items() if record is not None}
 
-    def _learn_speed(self, model: str, outcome: Outcome) -> None:
-        seconds = outcome.seconds or {}
-        if "inference" not in seconds:
-            return
-        took = sum(seconds.values()) - seconds.get("load", 0.0)
-        known = self._db.cache.get(f"speed:{model}")
-        self._db.cache.set(f"speed:{model}", took if known is None else 0.8 * known + 0.2 * took)
+    def _learn(self, model: str, outcome: Outcome) -> None:
+        known = Figures(**self._db.cache.get(f"figures:{model}", {}))
+        self._db.cache.set(f"figures:{model}", asdict(known.with_outcome(outcome)))
 
     def give_back(self, claim: Claim | Running, *, charge: bool, now: float) -> bool:
         """Queue a claimed task again; `charge` says whether the attempt counts.

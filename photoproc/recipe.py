@@ -5,6 +5,7 @@ The smallest one is ``{"models": ["u2net"]}``: transparent background, no crop, 
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -101,6 +102,14 @@ class Recipe(_Part):
     def to_json(self) -> str:
         """The recipe as compact JSON."""
         return self.model_dump_json()
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, object]) -> "Recipe":
+        """A recipe of these fields; raises `RecipeError` that names the one that is wrong."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise invalid_recipe(error) from error
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Recipe":

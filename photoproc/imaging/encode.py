@@ -15,8 +15,6 @@ _LEVEL = 3
 _FILTER = "up"
 
 
-THUMBNAIL_SIDE = 240
-
 
 def to_png(picture: U8, icc: bytes | None = None) -> bytes:
     """PNG of a gray (H × W), RGB or RGBA (H × W × 3 or 4) picture, with the profile it is in."""

@@ -12,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect
 
-from photoproc.api.app import attachment, create_api
+from photoproc.api.app import create_api
+from photoproc.api.pictures import attachment
 from photoproc.bootstrap import Runtime
 from photoproc.jobs import Job
 from photoproc.recipe import Recipe
@@ -23,9 +25,14 @@ from tests.pictures import encoded, picture
 from tests.waiting import until
 
 
+def local(api: FastAPI) -> TestClient:
+    """A client on the server's own machine."""
+    return TestClient(api, base_url="http://localhost:8501", client=("127.0.0.1", 50000))
+
+
 @pytest.fixture
 def client(running: Runtime) -> Iterator[TestClient]:
-    with TestClient(create_api(lambda: running.service)) as client:
+    with local(create_api(lambda: running.service)) as client:
         yield client
 
 
@@ -143,7 +150,7 @@ def test_what_does_not_exist_is_not_found(client: TestClient, running: Runtime, 
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     params = {"token": running.service.sign(job.id)}
     assert client.get(f"/v1/jobs/{job.id}/tasks/99/cutout", params=params).status_code == 404
-    assert client.get(f"/v1/jobs/{job.id}/tasks/0/secrets", params=params).status_code == 422
+    assert client.get(f"/v1/jobs/{job.id}/tasks/0/secrets", params=params).status_code == 404
 
 
 def test_an_uploaded_photo_has_a_thumbnail(client: TestClient, running: Runtime) -> None:

@@ -1,0 +1,240 @@
+"""Uploads as they arrive: a multipart form, taken apart and checked piece by piece, never held in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import structlog
+from fastapi import Request
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
+
+from photoproc.api.problems import ApiError
+from photoproc.errors import InputError, Problem
+from photoproc.intake import Accepted, Reception, Upload
+from photoproc.service import PhotoService
+from photoproc.settings import MIB
+
+log = structlog.get_logger()
+
+_PIECE_BYTES = 256 * 1024
+_MAX_FIELD_BYTES = 256 * 1024
+_MAX_HEADER_BYTES = 16 * 1024
+_MAX_PARTS = 100_000
+
+
+@dataclass(slots=True)
+class Received:
+    """A form that came whole: photos staged in `batch`, and its text fields."""
+
+    batch: str
+    accepted: Accepted
+    fields: dict[str, str]
+
+
+async def receive(request: Request, service: PhotoService) -> Received:
+    """Take in a multipart form with files; nothing is left of one that fails or is abandoned.
+
+    Raises ApiError request_too_large, not_a_form, InputError form_broken, ServiceError disk_full.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data" or b"boundary" not in options:
+        raise ApiError(
+            Problem(
+                code="not_a_form",
+                message="The request is not a multipart form.",
+                advice="Send multipart/form-data with the photos as “files”.",
+            )
+        )
+    check_size(request, service)
+    batch = service.new_batch()
+    try:
+        with service.reception(batch) as reception:
+            with _Form(reception, options[b"boundary"], service.settings.max_photos_per_job) as form:
+                async for piece in pieces(request, service):
+                    await asyncio.to_thread(form.write, piece)
+                form.end()
+            accepted = await asyncio.to_thread(reception.finish)
+    except BaseException as error:
+        await asyncio.to_thread(service.drop_batch, batch)
+        if isinstance(error, ClientDisconnect):
+            log.info("upload_abandoned", batch=batch)
+        raise
+    return Received(batch, accepted, form.fields)
+
+
+async def receive_body(request: Request, service: PhotoService) -> Received:
+    """Take in a request whose body is one file; raises like `receive`."""
+    check_size(request, service)
+    batch = service.new_batch()
+    try:
+        with service.reception(batch) as reception:
+            with reception.file("photo") as file:
+                async for piece in pieces(request, service):
+                    await asyncio.to_thread(file.write, piece)
+            accepted = await asyncio.to_thread(reception.finish)
+    except BaseException:
+        await asyncio.to_thread(service.drop_batch, batch)
+        raise
+    return Received(batch, accepted, {})
+
+
+def check_size(request: Request, service: PhotoService) -> None:
+    """Raise request_too_large or disk_full where the length it announces is too much."""
+    announced = request.headers.get("content-length", "")
+    length = int(announced) if announced.isascii() and announced.isdigit() else 0
+    _check_length(length, service)
+    service.check_space(length)
+
+
+async def pieces(request: Request, service: PhotoService) -> AsyncIterator[bytes]:
+    """The body in pieces worth a trip to a thread; raises request_too_large and ClientDisconnect."""
+    come, held = 0, bytearray()
+    async for chunk in request.stream():
+        come += len(chunk)
+        _check_length(come, service)
+        held += chunk
+        if len(held) >= _PIECE_BYTES:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)
+
+
+def _check_length(length: int, service: PhotoService) -> None:
+    limit_mb = service.settings.max_request_mb
+    if length > limit_mb * MIB:
+        problem = Problem(
+            code="request_too_large",
+            message=f"The request is larger than {limit_mb:,} MB.",
+            advice="Send the photos in several jobs, or have PHOTOPROC_MAX_REQUEST_MB raised.",
+        )
+        raise ApiError(problem, headers={"Connection": "close"})
+
+
+@dataclass(slots=True)
+class _Part:
+    """One part of the form while it comes."""
+
+    header: bytes = b""
+    value: bytes = b""
+    headers: dict[str, bytes] = field(default_factory=dict)
+    name: str = ""
+    text: bytearray = field(default_factory=bytearray)
+    upload: Upload | None = None
+    byte_count: int = 0
+    unnamed: bool = False
+    """A file field in which no file was chosen."""
+
+
+class _Form:
+    """The parser's events as files of a reception and text fields."""
+
+    def __init__(self, reception: Reception, boundary: bytes, max_files: int) -> None:
+        self._reception = reception
+        self._max_files = max_files
+        self._part = _Part()
+        self._parts = 0
+        self._whole = False
+        self.fields: dict[str, str] = {}
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._header_field,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._data,
+                "on_part_end": self._end,
+                "on_end": self._all,
+            },
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and self._part.upload is not None:
+            self._part.upload.discard()
+
+    def write(self, data: bytes) -> None:
+        """The next bytes of the body."""
+        try:
+            self._parser.write(data)
+        except MultipartParseError as error:
+            raise _broken(str(error)) from error
+
+    def end(self) -> None:
+        """Nothing more comes; raises form_broken where the form has not ended."""
+        if not self._whole:
+            raise _broken("it ends in the middle")
+
+    def _begin(self) -> None:
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise _broken("it has too many parts")
+        self._part = _Part()
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._part.header += data[start:end]
+        self._check_header()
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._part.value += data[start:end]
+        self._check_header()
+
+    def _check_header(self) -> None:
+        if len(self._part.header) + len(self._part.value) > _MAX_HEADER_BYTES:
+            raise _broken("a header is too long")
+
+    def _header_end(self) -> None:
+        part = self._part
+        part.headers[part.header.decode("latin-1").lower()] = part.value
+        part.header = part.value = b""
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._part.headers.get("content-disposition", b""))
+        if b"name" not in options:
+            raise _broken("a part has no name")
+        self._part.name = options[b"name"].decode("utf-8", "replace")
+        if b"filename" not in options:
+            return
+        name = options[b"filename"].decode("utf-8", "replace")
+        self._part.unnamed = not name
+        if self._reception.file_count >= self._max_files:
+            raise InputError(
+                "too_many_photos",
+                f"A job takes {self._max_files:,} files.",
+                "Send them in several jobs.",
+            )
+        self._part.upload = self._reception.file(name or "unnamed")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        part = self._part
+        part.byte_count += end - start
+        if part.upload is not None:
+            part.upload.write(data[start:end])
+        elif part.byte_count > _MAX_FIELD_BYTES:
+            raise _broken(f"the field {part.name} is too long")
+        else:
+            part.text += data[start:end]
+
+    def _end(self) -> None:
+        part, self._part = self._part, _Part()
+        if part.upload is None:
+            self.fields[part.name] = part.text.decode("utf-8", "replace")
+        elif not part.unnamed or part.byte_count:
+            part.upload.close()
+
+    def _all(self) -> None:
+        self._whole = True
+
+
+def _broken(why: str) -> InputError:
+    return InputError("form_broken", f"The form cannot be read: {why}.", "Send it again.")

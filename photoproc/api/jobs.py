@@ -1,0 +1,176 @@
+"""Jobs: made, listed, looked at, cancelled, tried again, deleted."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from photoproc.api import forms, shapes
+from photoproc.api.callers import Caller, Gates
+from photoproc.api.problems import ApiError, responses
+from photoproc.errors import Problem
+from photoproc.jobs import Job, JobState, TaskState
+from photoproc.recipe import Recipe
+from photoproc.service import PhotoService
+
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {
+                        "files": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "Photos and ZIPs of photos; a file's name may hold folders.",
+                        },
+                        "recipe": {
+                            "type": "string",
+                            "description": 'JSON, such as {"models": ["u2net"]}; the default model without.',
+                        },
+                        "title": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+_Key = Annotated[
+    str | None,
+    Header(min_length=1, max_length=200, description="The same key gives the same job, however often."),
+]
+_Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
+    """The routes."""
+    router = APIRouter(tags=["jobs"])
+    Called = Annotated[Caller, Depends(gates.caller)]  # noqa: N806, a type
+    Owned = Annotated[Job, Depends(gates.owned)]  # noqa: N806
+    Read = Annotated[Job, Depends(gates.reader)]  # noqa: N806
+
+    def shown(job: Job) -> shapes.JobOut:
+        return shapes.job_out(job, service().sign(job.id))
+
+    def made(job: Job) -> shapes.JobMade:
+        photos = [shapes.accepted(photo) for photo in service().photos(job.id)]
+        return shapes.JobMade(**shapes.job_fields(job, service().sign(job.id)), accepted=photos)
+
+    @router.post(
+        "/jobs", status_code=202, openapi_extra=_FORM, responses=responses(413, 415), name="Make a job"
+    )
+    async def submit(
+        request: Request, response: Response, caller: Called, idempotency_key: _Key = None
+    ) -> shapes.JobMade:
+        """Upload photos and ZIPs as a form; they are checked while they come. Answers once all is on disk."""
+        photos = service()
+        key = None if idempotency_key is None else f"{caller.name}/{idempotency_key}"
+        job = await asyncio.to_thread(photos.made_by, key)
+        if job is None:
+            await asyncio.to_thread(check_quota, photos, caller)
+            form = await forms.receive(request, photos)
+            job = await asyncio.to_thread(submit_form, photos, form, caller, key)
+        else:
+            async for _ in forms.pieces(request, photos):
+                pass  # many clients read no answer before they have sent everything
+        response.headers["Location"] = f"{shapes.BASE}/jobs/{job.id}"
+        return await asyncio.to_thread(made, job)
+
+    @router.get("/jobs", name="List jobs")
+    def listed(
+        caller: Called,
+        cursor: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
+        state: JobState | None = None,
+        limit: _Limit = 50,
+    ) -> shapes.JobPage:
+        """The caller's jobs, newest first, a page at a time."""
+        found = service().jobs_after(cursor, owner=caller.owner, state=state, limit=limit)
+        return shapes.JobPage(
+            items=[shown(job) for job in found], next=found[-1].id if len(found) == limit else None
+        )
+
+    @router.get("/jobs/{job_id}", name="Look at a job")
+    def detail(
+        job: Read,
+        cursor: Annotated[
+            int | None, Query(ge=0, le=10_000_000, description="The first task's number.")
+        ] = None,
+        state: TaskState | None = None,
+        limit: _Limit = 50,
+    ) -> shapes.JobDetail:
+        """A job with its counts and a page of its tasks."""
+        photos, token = service(), service().sign(job.id)
+        numbers = photos.task_numbers(job.id, states=None if state is None else (state,))
+        numbers = [number for number in numbers if number >= (cursor or 0)]
+        tasks = photos.numbered_tasks(job.id, numbers[:limit])
+        models = job.recipe.task_models
+        return shapes.JobDetail(
+            **shapes.job_fields(job, token),
+            tasks=[shapes.task_out(task, models, token) for task in tasks],
+            next=numbers[limit] if len(numbers) > limit else None,
+        )
+
+    @router.post("/jobs/{job_id}/cancel", name="Cancel a job")
+    def cancel(job: Owned) -> shapes.JobOut:
+        """Queued tasks at once, running ones within seconds; what is finished stays. Idempotent."""
+        service().cancel(job.id)
+        return shown(service().job(job.id))
+
+    @router.post("/jobs/{job_id}/retry", name="Try failed tasks again")
+    def retry(job: Owned) -> shapes.JobOut:
+        """Queue the failed tasks again. Idempotent: where none has failed, nothing happens."""
+        service().retry(job.id)
+        return shown(service().job(job.id))
+
+    @router.delete("/jobs/{job_id}", status_code=204, name="Delete a job")
+    def delete(job: Owned) -> None:
+        """Delete a job with all its pictures; what runs for it stops."""
+        service().delete(job.id)
+
+    return router
+
+
+def submit_form(service: PhotoService, form: forms.Received, caller: Caller, key: str | None = None) -> Job:
+    """Make a job of a form; its uploads are forgotten where that fails."""
+    try:
+        text = form.fields.get("recipe", "").strip()
+        recipe = Recipe.from_json(text) if text else Recipe(models=(service.settings.default_model,))
+        if not form.accepted.photos:
+            refused = [
+                shapes.Refused(name=one.name, **shapes.problem(one.problem).model_dump()).model_dump()
+                for one in form.accepted.refused
+            ]
+            problem = Problem(
+                code="no_photos",
+                message="None of the files can be used." if refused else "There are no photos in the form.",
+                advice="Send photos or ZIPs of photos as “files”.",
+            )
+            raise ApiError(problem, refused=refused)
+        return service.submit(
+            form.batch,
+            form.accepted.photos,
+            recipe,
+            refused=form.accepted.refused,
+            title=form.fields.get("title", "")[:200],
+            key=key,
+            owner=caller.name,
+        )
+    except BaseException:
+        service.drop_batch(form.batch)
+        raise
+
+
+def check_quota(service: PhotoService, caller: Caller) -> None:
+    """Raise quota_exceeded where a key has too much queued."""
+    limit = service.settings.max_queued_tasks_per_key
+    if caller.name and service.unfinished_tasks(caller.name) >= limit:
+        problem = Problem(
+            code="quota_exceeded",
+            message=f"{limit:,} or more tasks of this key are queued already.",
+            advice="Wait until some are finished, or cancel a job.",
+        )
+        raise ApiError(problem, headers={"Retry-After": "30"})

@@ -1,0 +1,187 @@
+"""A task's pictures and a job's ZIP, streamed from disk."""
+
+import base64
+import os
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from photoproc.api.callers import Gates, JobId, TaskNumber
+from photoproc.errors import not_found
+from photoproc.jobs import Job, Photo
+from photoproc.models.catalogue import CATALOGUE
+from photoproc.service import PhotoService, Picture
+
+_TYPES = {
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "TIFF": "image/tiff",
+    "BMP": "image/bmp",
+    "GIF": "image/gif",
+    "HEIF": "image/heif",
+    "AVIF": "image/avif",
+}
+# Pictures never change under their address; what a stranger made is shown and never run.
+_HEADERS = {
+    "Cache-Control": "private, max-age=31536000, immutable",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+}
+_Known = Annotated[str | None, Header(alias="If-None-Match", include_in_schema=False)]
+_Side = Annotated[int | None, Query(ge=16, le=8192, description="The longest side, in pixels.")]
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
+    """The routes."""
+    router = APIRouter(tags=["pictures"])
+    Read = Annotated[Job, Depends(gates.reader)]  # noqa: N806, a type
+
+    @router.get("/jobs/{job_id}/archive", name="Download the ZIP", **_answers("application/zip"))
+    def archive(job: Read) -> Response:
+        """The finished cutouts and the manifest, as a ZIP streamed from disk."""
+        packed = service().archive(job.id)
+        headers = {
+            "Content-Length": str(packed.byte_count),
+            "Content-Disposition": attachment(packed.file_name),
+        }
+        return _ClosingResponse(packed.chunks, media_type="application/zip", headers=headers)
+
+    @router.get(
+        "/jobs/{job_id}/tasks/{number}/cutout",
+        name="Get a cutout",
+        **_answers("image/png", "application/json"),
+    )
+    def cutout(
+        job: Read,
+        number: TaskNumber,
+        download: bool = False,
+        form: Annotated[Literal["file", "data_url"], Query(alias="as")] = "file",
+        known: _Known = None,
+    ) -> Response:
+        """The finished picture; `as=data_url` gives it inside JSON, `download=1` with its name."""
+        task = service().task(job.id, number)
+        path = service().picture(job.id, number, "cutout")
+        if form == "data_url":
+            encoded = base64.b64encode(_read(path)).decode("ascii")
+            return JSONResponse({"data_url": f"data:image/png;base64,{encoded}"})
+        name = service().cutout_name(job.id, number) if download else None
+        assert task.cutout is not None
+        return _file(path, "image/png", task.cutout.sha256, known, name)
+
+    @router.get("/jobs/{job_id}/tasks/{number}/original", name="Get the photo", **_answers("image/*"))
+    def original(job: Read, number: TaskNumber, download: bool = False, known: _Known = None) -> Response:
+        """The photo as it was uploaded."""
+        photo = service().task(job.id, number).photo
+        path = service().picture(job.id, number, "original")
+        name = FilePath(photo.name.replace("\\", "/")).name if download else None
+        return _file(path, media_type(photo), photo.sha256, known, name)
+
+    @router.get("/jobs/{job_id}/tasks/{number}/mask", name="Get the mask", **_answers("image/png"))
+    def mask(job: Read, number: TaskNumber, known: _Known = None) -> Response:
+        """The model's mask as an 8-bit gray PNG, at the model's own resolution."""
+        task = service().task(job.id, number)
+        path = service().picture(job.id, number, "mask")
+        tag = f"{task.photo.sha256}-{task.model}-{CATALOGUE[task.model].weights_id}"
+        return _file(path, "image/png", tag, known)
+
+    @router.get("/jobs/{job_id}/tasks/{number}/preview", name="Get a preview", **_answers("image/webp"))
+    def preview(job: Read, number: TaskNumber, max_side: _Side = None, known: _Known = None) -> Response:
+        """A small WebP of the cutout; never larger than the cutout itself."""
+        task = service().task(job.id, number)
+        if max_side is None or task.cutout is None:
+            return small(job, number, "preview", known)
+        tag = f"{task.cutout.sha256}-{max_side}"
+        if known is not None and _matches(known, tag):
+            return _unchanged(tag)
+        data = service().preview(job.id, number, longest=max_side)
+        return Response(data, media_type="image/webp", headers={**_HEADERS, "ETag": f'"{tag}"'})
+
+    @router.get("/jobs/{job_id}/tasks/{number}/before", name="Get the photo, small", **_answers("image/webp"))
+    def before(job: Read, number: TaskNumber, known: _Known = None) -> Response:
+        """A small WebP of the same part of the photo as the cutout shows."""
+        return small(job, number, "before", known)
+
+    def small(job: Job, number: int, kind: Picture, known: str | None) -> Response:
+        path = service().picture(job.id, number, kind)
+        return _file(path, "image/webp", path.name, known)
+
+    @router.get("/uploads/{batch}/{sha256}/thumbnail", include_in_schema=False)
+    def thumbnail(
+        batch: JobId,
+        sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
+        token: Annotated[str, Query(max_length=400)],
+    ) -> Response:
+        """A small picture of an uploaded photo that is not part of a job yet."""
+        service().check_link(batch, token)
+        return _file(service().thumbnail(batch, sha256), "image/webp", sha256, None)
+
+    return router
+
+
+def attachment(file_name: str) -> str:
+    """A Content-Disposition header that saves under a name, whatever letters it has (RFC 6266)."""
+    plain = "".join(
+        char if char.isascii() and char.isprintable() and char not in '"\\' else "_" for char in file_name
+    )
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
+
+
+def media_type(photo: Photo) -> str:
+    """The media type of a photo as it was uploaded."""
+    return _TYPES.get(photo.format, "application/octet-stream")
+
+
+class _ClosingResponse(StreamingResponse):
+    """A stream whose files are closed when it ends, also when the client goes away in the middle."""
+
+    def __init__(self, chunks: Generator[bytes, None, None], **options: Any) -> None:
+        super().__init__(chunks, **options)
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._chunks.close()
+
+
+def _answers(*media_types: str) -> Mapping[str, Any]:
+    content = {kind: {} if kind == "application/json" else _BINARY for kind in media_types}
+    ranged = {206: {"description": "A part of it."}, 304: {"description": "It has not changed."}}
+    return {"response_class": Response, "responses": {200: {"content": content}, **ranged}}
+
+
+def _file(path: FilePath, kind: str, tag: str, known: str | None, name: str | None = None) -> Response:
+    if known is not None and _matches(known, tag):
+        return _unchanged(tag)
+    headers = {**_HEADERS, "ETag": f'"{tag}"'}
+    if name is not None:
+        headers["Content-Disposition"] = attachment(name)
+    try:
+        return FileResponse(path, media_type=kind, headers=headers, stat_result=os.stat(path))
+    except FileNotFoundError as error:  # deleted meanwhile
+        raise not_found("picture") from error
+
+
+def _read(path: FilePath) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise not_found("picture") from error
+
+
+def _matches(known: str, tag: str) -> bool:
+    tags = [one.strip().removeprefix("W/").strip('"') for one in known.split(",")]
+    return tag in tags or "*" in tags
+
+
+def _unchanged(tag: str) -> Response:
+    return Response(status_code=304, headers={**_HEADERS, "ETag": f'"{tag}"'})

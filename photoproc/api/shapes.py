@@ -1,0 +1,355 @@
+"""What the API says, as JSON: the words of `jobs.py` with links and RFC 3339 times."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from pydantic import BaseModel, ConfigDict
+
+from photoproc import export, jobs, records, service
+from photoproc.errors import Problem
+from photoproc.jobs import JobState, TaskState
+from photoproc.models.catalogue import CATALOGUE
+
+BASE = "/api/v1"
+
+
+class Shape(BaseModel):
+    """Fields as documented, all of them always there."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
+class ProblemOut(Shape):
+    """Something that went wrong: a stable code, what happened, what to do."""
+
+    code: str
+    message: str
+    advice: str
+
+
+class Warned(Shape):
+    """Something that was not as asked for but stopped nothing."""
+
+    code: str
+    message: str
+
+
+class Refused(ProblemOut):
+    """A file that was not accepted."""
+
+    name: str
+
+
+class Accepted(Shape):
+    """A photo that was accepted."""
+
+    name: str
+    sha256: str
+    byte_count: int
+    format: str
+    size_wh: tuple[int, int]
+    warnings: list[Warned]
+
+
+class Counts(Shape):
+    """How many tasks of a job are in each state."""
+
+    queued: int
+    running: int
+    done: int
+    failed: int
+    skipped: int
+    cancelled: int
+
+
+class Progress(Shape):
+    """The part of a job that changes."""
+
+    state: JobState
+    counts: Counts
+    needs_look: int
+    photos_per_s: float | None
+    remaining_s: float | None
+
+
+class JobLinks(Shape):
+    """Where a job's parts are; `events`, `socket` and `archive` open without a key until they expire."""
+
+    self: str
+    events: str
+    socket: str
+    archive: str
+    cancel: str
+    retry: str
+    page: str
+
+
+class _Named(Shape):
+    id: str
+    title: str
+    owner: str
+    created_at: datetime
+
+
+class JobOut(Progress, _Named):
+    """A job."""
+
+    started_at: datetime | None
+    finished_at: datetime | None
+    photo_count: int
+    revision: int
+    output_bytes: int
+    recipe: dict[str, Any]
+    refused: list[Refused]
+    links: JobLinks
+
+
+class JobMade(JobOut):
+    """A new job, with what was accepted."""
+
+    accepted: list[Accepted]
+
+
+class JobPage(Shape):
+    """Jobs, newest first; `next` is the cursor of the next page."""
+
+    items: list[JobOut]
+    next: str | None
+
+
+class TaskLinks(Shape):
+    """A task's pictures, which open without a key until the links expire; null where there is none."""
+
+    original: str
+    cutout: str | None
+    mask: str | None
+    preview: str | None
+    before: str | None
+
+
+class TaskOut(Shape):
+    """One photo with one model."""
+
+    number: int
+    photo: str
+    model: str
+    state: TaskState
+    attempts: int
+    problem: ProblemOut | None
+    warnings: list[Warned]
+    seconds: dict[str, float]
+    provider: str
+    mask_from_cache: bool
+    finished_at: datetime | None
+    output: str | None
+    size_wh: tuple[int, int] | None
+    byte_count: int | None
+    sha256: str | None
+    links: TaskLinks
+
+
+class JobDetail(JobOut):
+    """A job with a page of its tasks."""
+
+    tasks: list[TaskOut]
+    next: int | None
+
+
+class Snapshot(Shape):
+    """A job as it stands: `states` has a letter a task (q r d f s c; D is done and needs a look)."""
+
+    type: Literal["snapshot"] = "snapshot"
+    cursor: int
+    at: datetime
+    job: JobOut
+    states: str
+
+
+class Change(Shape):
+    """Some tasks are now in this state, and their job stands so."""
+
+    type: Literal["tasks"] = "tasks"
+    cursor: int
+    at: datetime
+    tasks: list[int]
+    state: TaskState
+    needs_look: bool
+    job: Progress
+
+
+class EventPage(Shape):
+    """A part of a job's log; ask again with `after` = `cursor`. `final`: nothing more will come."""
+
+    events: list[Snapshot | Change]
+    cursor: int
+    state: JobState
+    final: bool
+
+
+class ModelOut(Shape):
+    """A model of the catalogue, and the state of its weights."""
+
+    name: str
+    nickname: str
+    good_at: str
+    licence: str
+    commercial: bool
+    input_wh: tuple[int, int]
+    download_mb: int
+    state: str
+    fraction: float
+    problem: ProblemOut | None
+    seconds_per_photo: float | None
+
+
+class ModelsOut(Shape):
+    """The catalogue."""
+
+    default: str
+    items: list[ModelOut]
+
+
+def job_out(job: jobs.Job, token: str) -> JobOut:
+    """A job; `token` signs its links."""
+    return JobOut(**job_fields(job, token))
+
+
+def job_fields(job: jobs.Job, token: str) -> dict[str, Any]:
+    """The fields of a job, for shapes that add to it."""
+    path, signed = f"{BASE}/jobs/{job.id}", urlencode({"token": token})
+    return {
+        **progress(job.state, job.counts, job.photos_per_s, job.remaining_s).model_dump(),
+        "id": job.id,
+        "title": job.title,
+        "owner": job.owner,
+        "created_at": moment(job.created_at),
+        "started_at": moment(job.started_at),
+        "finished_at": moment(job.finished_at),
+        "photo_count": job.photo_count,
+        "revision": job.revision,
+        "output_bytes": job.output_bytes,
+        "recipe": job.recipe.model_dump(mode="json"),
+        "refused": [Refused(name=one.name, **problem(one.problem).model_dump()) for one in job.refused],
+        "links": JobLinks(
+            self=path,
+            events=f"{path}/events?{signed}",
+            socket=f"{path}/events?{signed}",
+            archive=f"{path}/archive?{signed}",
+            cancel=f"{path}/cancel",
+            retry=f"{path}/retry",
+            page=f"/jobs?job={job.id}",
+        ),
+    }
+
+
+def progress(
+    state: JobState, counts: jobs.Counts, photos_per_s: float | None, remaining_s: float | None
+) -> Progress:
+    """How far a job is."""
+    figures = {name: getattr(counts, name) for name in Counts.model_fields}
+    return Progress(
+        state=state,
+        counts=Counts(**figures),
+        needs_look=counts.needs_look,
+        photos_per_s=photos_per_s,
+        remaining_s=remaining_s,
+    )
+
+
+def task_out(task: jobs.Task, models: Sequence[str], token: str) -> TaskOut:
+    """A task of a job with these models."""
+    path, signed = f"{BASE}/jobs/{task.job_id}/tasks/{task.number}", urlencode({"token": token})
+    cutout = task.cutout if task.state is TaskState.DONE else None
+    made = {kind: f"{path}/{kind}?{signed}" if cutout else None for kind in ("cutout", "preview", "before")}
+    has_mask = cutout is not None and task.model in CATALOGUE
+    return TaskOut(
+        number=task.number,
+        photo=task.photo.name,
+        model=task.model,
+        state=task.state,
+        attempts=task.attempts,
+        problem=None if task.problem is None else problem(task.problem),
+        warnings=[Warned(code=one.code, message=one.message) for one in task.warnings],
+        seconds=dict(task.seconds),
+        provider=task.provider,
+        mask_from_cache=task.mask_from_cache,
+        finished_at=moment(task.finished_at),
+        output=export.output_name(task, models) if cutout else None,
+        size_wh=cutout.size_wh if cutout else None,
+        byte_count=cutout.byte_count if cutout else None,
+        sha256=cutout.sha256 if cutout else None,
+        links=TaskLinks(
+            original=f"{path}/original?{signed}",
+            mask=f"{path}/mask?{signed}" if has_mask else None,
+            **made,
+        ),
+    )
+
+
+def accepted(photo: jobs.Photo) -> Accepted:
+    """A photo that was accepted."""
+    return Accepted(
+        name=photo.name,
+        sha256=photo.sha256,
+        byte_count=photo.byte_count,
+        format=photo.format,
+        size_wh=photo.size_wh,
+        warnings=[Warned(code=one.code, message=one.message) for one in photo.warnings],
+    )
+
+
+def snapshot(job: jobs.Job, states: str, token: str, now: float) -> Snapshot:
+    """A job at one moment, as the first event."""
+    return Snapshot(cursor=job.revision, at=_aware(now), job=job_out(job, token), states=states)
+
+
+def change(event: records.Event, models: int) -> Change:
+    """An event of a job with so many models."""
+    unfinished, rate = event.counts.queued + event.counts.running, event.tasks_per_s
+    return Change(
+        cursor=event.cursor,
+        at=_aware(event.at),
+        tasks=list(event.numbers),
+        state=event.to,
+        needs_look=event.needs_look,
+        job=progress(
+            event.state,
+            event.counts,
+            rate / models if rate else None,
+            unfinished / rate if rate and unfinished else None,
+        ),
+    )
+
+
+def model_out(model: service.ModelState, seconds: float | None) -> ModelOut:
+    """A model; `seconds` is what a photo takes with it on this machine, where known."""
+    spec, weights = model.spec, model.weights
+    return ModelOut(
+        name=spec.name,
+        nickname=spec.nickname,
+        good_at=spec.good_at,
+        licence=spec.licence,
+        commercial=spec.commercial,
+        input_wh=spec.input_wh,
+        download_mb=spec.download_mb,
+        state=weights.phase.value,
+        fraction=weights.fraction,
+        problem=None if weights.problem is None else problem(weights.problem),
+        seconds_per_photo=seconds,
+    )
+
+
+def problem(found: Problem) -> ProblemOut:
+    """A problem."""
+    return ProblemOut(code=found.code, message=found.message, advice=found.advice)
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Wall time in seconds as an aware time in UTC."""
+    return None if seconds is None else _aware(seconds)
+
+
+def _aware(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
