@@ -24,8 +24,12 @@ from photoproc.models.catalogue import spec_of
 from photoproc.recipe import Recipe
 
 if TYPE_CHECKING:
+    from photoproc.finish import Finish, Finished
     from photoproc.imaging.decode import PhotoInfo
     from photoproc.pipeline import Pipeline
+
+_MAX_TEXT = 8 * 1024
+"""Characters of a form's fields: they go back through the pipe."""
 
 _NICENESS = 5
 """Children take what the server leaves, so that pages stay quick while every core works."""
@@ -56,7 +60,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What became of an order: pictures, or the problem with the photo or the model."""
+    """What became of an order: pictures, or the problem with the photo or the model.
+
+    `seconds` has the steps that ran, also where one of them met the problem.
+    """
 
     cutout: Written | None = None
     preview: Written | None = None
@@ -125,6 +132,7 @@ def run(order: Order) -> Report:
     """Carry out an order. Problems of the photo or the model are reported, not raised."""
     from photoproc.pipeline import Model
 
+    seconds: dict[str, float] = {}
     try:
         model = None
         if order.model is not None and order.weights is not None:
@@ -135,14 +143,15 @@ def run(order: Order) -> Report:
             model,
             max_pixels=order.max_pixels,
             mask_png=_read_mask(order.mask),
+            seconds=seconds,
         )
     except PhotoprocError as error:
-        return Report(problem=error.problem)
+        return Report(problem=error.problem, seconds=seconds)
     except Exception as error:
         if not _out_of_memory(error):
             raise
         gc.collect()
-        return Report(problem=out_of_memory())
+        return Report(problem=out_of_memory(), seconds=seconds)
     try:
         return Report(
             cutout=_write(order.outbox, result.png),
@@ -150,7 +159,7 @@ def run(order: Order) -> Report:
             before=_write(order.outbox, result.before),
             mask=None if result.mask_png is None else _write(order.outbox, result.mask_png),
             size_wh=result.size_wh,
-            seconds=dict(result.seconds),
+            seconds=seconds,
             provider=result.provider,
             warnings=result.warnings,
         )
@@ -170,16 +179,16 @@ def inspect(path: Path, name: str, max_pixels: int) -> "PhotoInfo | Problem":
         return error.problem
 
 
-def thumbnail(photo: Path, target: Path, max_pixels: int) -> Problem | None:
-    """Write a small WebP of a photo; the problem where that cannot be done."""
+def thumbnail(photo: Path, target: Path, longest: int, max_pixels: int) -> Problem | None:
+    """Write a small WebP of a picture, `longest` pixels at most; the problem where that cannot be done."""
     from photoproc.imaging import decode, encode
 
     try:
-        small = decode.thumbnail(photo.read_bytes(), longest=encode.THUMBNAIL_SIDE, max_pixels=max_pixels)
+        small, icc = decode.thumbnail(photo.read_bytes(), longest=longest, max_pixels=max_pixels)
     except PhotoprocError as error:
         return error.problem
     part = target.with_name(f"{target.name}.{os.getpid()}")
-    part.write_bytes(encode.to_preview(small))
+    part.write_bytes(encode.to_preview(small, icc))
     os.replace(part, target)
     return None
 
@@ -242,3 +251,67 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, args=(connection.wait,), name="parent-watch", daemon=True).start()
+
+
+def finish(
+    photo: Path, mask: Path, target: Path, asked: "Finish", max_pixels: int
+) -> "Finished | Problem":
+    """Write what an API wants of a photo and its mask; the problem where that cannot be done."""
+    from photoproc.imaging import finish as finishing
+
+    try:
+        data, report = finishing.finish(photo.read_bytes(), mask.read_bytes(), asked, max_pixels=max_pixels)
+        target.write_bytes(data)
+    except PhotoprocError as error:
+        return error.problem
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        return disk_full()
+    except Exception as error:
+        if not _out_of_memory(error):
+            raise
+        gc.collect()
+        return out_of_memory()
+    return report
+
+
+def unwrap(body: Path, target: Path, media_type: str, field: str) -> dict[str, str] | Problem:
+    """Write the file that a JSON object or URL-encoded form holds in `field`, as base64.
+
+    Returns the other fields, without those that are null; `target` is left out where `field` is.
+    """
+    import base64
+    import json
+    from urllib.parse import parse_qsl
+
+    data = body.read_bytes()
+    try:
+        if media_type == "application/json":
+            fields = json.loads(data)
+        else:
+            fields = dict(parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=1000))
+        if not isinstance(fields, dict):
+            return _not_a_form("it is not an object")
+        encoded = fields.pop(field, None)
+        if encoded:
+            plain = "".join(str(encoded).split())
+            target.write_bytes(base64.b64decode(plain, validate=True))
+    except RecursionError:
+        return _not_a_form("it is nested too deep")
+    except ValueError as error:
+        return _not_a_form(str(error))
+    texts = {_as_text(name): _as_text(value) for name, value in fields.items() if value is not None}
+    if sum(len(name) + len(text) for name, text in texts.items()) > _MAX_TEXT:
+        return _not_a_form("its fields are too long")
+    return texts
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value).encode(errors="replace").decode()
+
+
+def _not_a_form(why: str) -> Problem:
+    return Problem(code="form_broken", message=f"The request cannot be read: {why}.", advice="Send it again.")

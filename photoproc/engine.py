@@ -34,6 +34,9 @@ _START_LIMIT_S = 90.0
 _OVERSIGHT_S = 1.0
 """How long the pool may take to see that a call's child is gone."""
 
+_LOOK_S = 1.0
+"""How often whoever waits for an answer looks after the children."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildInfo:
@@ -56,10 +59,11 @@ class Engine(Protocol):
         ...
 
     def result(self, future: "Future[Answer]") -> Answer:
-        """The answer of a finished call.
+        """The answer of a call.
 
-        Waits for it. Raises TaskError: child_crashed, task_timeout, cancelled, engine_restarted (not
-        the task's fault), or task_error where the function itself raised.
+        Waits for it, and supervises meanwhile. Raises TaskError: child_crashed, task_timeout,
+        cancelled, engine_restarted (not the task's fault), or task_error where the function itself
+        raised.
         """
         ...
 
@@ -138,6 +142,11 @@ class LocalEngine:
             return future
 
     def result(self, future: "Future[Answer]") -> Answer:
+        # Whoever else supervises may stand still, and then nothing would end a call that hangs.
+        over = threading.Event()
+        future.add_done_callback(lambda _: over.set())
+        while not over.wait(_LOOK_S):
+            self.supervise()
         try:
             return future.result()
         except CancelledError as error:

@@ -66,14 +66,16 @@ class Pipeline:
         *,
         max_pixels: int,
         mask_png: bytes | None = None,
+        seconds: dict[str, float] | None = None,
     ) -> Result:
         """Make the cutout of a photo.
 
         `model` is None where the recipe keeps the background; `mask_png` is this model's mask of
-        this photo where it is known already (a damaged one is made again). Raises PhotoError,
-        ModelError, and TaskError `no_face` where the recipe skips photos without one.
+        this photo where it is known already (a damaged one is made again); `seconds` is filled step
+        by step, for who wants to know them also of a run that fails. Raises PhotoError, ModelError,
+        and TaskError `no_face` where the recipe skips photos without one.
         """
-        clock = _Stopwatch()
+        clock = _Stopwatch({} if seconds is None else seconds)
         warnings: list[Warn] = []
         with clock.step("decode"):
             pixels = decode.decode(photo, max_pixels=max_pixels)
@@ -118,11 +120,12 @@ class Pipeline:
         known = None if known_png is None else encode.from_mask_png(known_png)
         if known is not None:
             return known, None, ""
+        if not self._matting.has(model.spec):
+            with clock.step("load"):
+                self._matting.load(model.spec, model.weights)
         with clock.step("inference"):
             small = compose.shrink_for_model(rgb, model.spec.input_wh)
-            found = self._matting.predict(small, model.spec, model.weights)
-        if found.load_s:
-            clock.move("inference", "load", found.load_s)
+            found = self._matting.predict(small, model.spec)
         return found.mask, encode.to_png(found.mask), found.provider
 
     def _frame(self, rgb: U8, recipe: Recipe, warnings: list[Warn]) -> framing.Box | None:
@@ -155,8 +158,8 @@ def _previews(rgb: U8, alpha: U8 | None, background: Background, icc: bytes | No
 class _Stopwatch:
     """Seconds by step; a step timed twice adds up."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -165,7 +168,3 @@ class _Stopwatch:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-    def move(self, source: str, target: str, seconds: float) -> None:
-        self.seconds[source] -= seconds
-        self.seconds[target] = self.seconds.get(target, 0.0) + seconds

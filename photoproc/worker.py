@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -192,7 +192,7 @@ class Worker:
             self._failed_attempt(claim, problem)
         else:
             state = TaskState.SKIPPED if problem.code == "no_face" else TaskState.FAILED
-            self._publish(claim, _without_cutout(claim, state, problem))
+            self._publish(claim, _without_cutout(claim, state, problem, report.seconds))
 
     def _keep(self, flight: _Flight, report: Report) -> None:
         claim = flight.claim
@@ -364,8 +364,10 @@ class Worker:
         return True
 
 
-def _without_cutout(claim: Claim, state: TaskState, problem: Problem) -> Outcome:
-    return Outcome(state=state, problem=problem, warnings=claim.photo.warnings)
+def _without_cutout(
+    claim: Claim, state: TaskState, problem: Problem, seconds: Mapping[str, float] | None = None
+) -> Outcome:
+    return Outcome(state=state, problem=problem, warnings=claim.photo.warnings, seconds=seconds)
 
 
 def _poison(problem: Problem, attempts: int) -> Problem:

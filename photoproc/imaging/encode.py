@@ -15,7 +15,6 @@ _LEVEL = 3
 _FILTER = "up"
 
 
-
 def to_png(picture: U8, icc: bytes | None = None) -> bytes:
     """PNG of a gray (H × W), RGB or RGBA (H × W × 3 or 4) picture, with the profile it is in."""
     image = pyvips.Image.new_from_array(np.ascontiguousarray(picture))

@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import sys
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,40 +17,51 @@ from photoproc.errors import ModelError
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.weights import verify
 
+_KEPT_MB = 600
+"""Models stay loaded while their weights are no more than this: three of the usual, or one of the largest.
+
+In memory a model takes a multiple of it (u2net, of 176 MB, 600 MB), and each child loads its own.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """A mask at the model's own size (height × width, uint8), and what running the model took."""
+    """A mask at the model's own size (height × width, uint8), and what made it."""
 
     mask: NDArray[np.uint8]
-    load_s: float
-    """Loading the model; 0.0 where it was loaded already."""
-    inference_s: float
     provider: str
     """The execution provider that ran, as onnxruntime names it."""
 
 
 class Matting:
-    """The loaded models of this process.
+    """The loaded models of this process: those used last.
 
     Not thread-safe: a child runs one task at a time.
     """
 
     def __init__(self, *, threads: int) -> None:
         self._threads = threads
-        self._sessions: dict[str, Any] = {}
+        self._sessions: dict[ModelSpec, Any] = {}
 
-    def predict(self, picture: Image.Image, spec: ModelSpec, weights: Path) -> Prediction:
-        """Predict the mask of an RGB picture that is at `spec.input_wh` already.
+    def has(self, spec: ModelSpec) -> bool:
+        """Whether the model is loaded."""
+        return spec in self._sessions
 
-        Raises ModelError weights_checksum or model_broken, and MemoryError.
+    def load(self, spec: ModelSpec, weights: Path) -> None:
+        """Load a model, and let go of those used longest ago where they are too many.
+
+        Raises ModelError weights_checksum, weights_unreadable or model_broken, and MemoryError.
         """
-        started = time.perf_counter()
-        session = self._sessions.get(spec.name)
-        cold = session is None
-        if session is None:
-            session = self._sessions[spec.name] = self._load(spec, weights)
-        loaded = time.perf_counter()
+        while self._sessions and sum(one.download_mb for one in (*self._sessions, spec)) > _KEPT_MB:
+            del self._sessions[next(iter(self._sessions))]
+        self._sessions[spec] = self._session(spec, weights)
+
+    def predict(self, picture: Image.Image, spec: ModelSpec) -> Prediction:
+        """Predict the mask of an RGB picture that is at `spec.input_wh` already, by a loaded model.
+
+        Raises ModelError model_broken, and MemoryError.
+        """
+        session = self._sessions[spec] = self._sessions.pop(spec)  # the order is that of their last use
         try:
             # A model that sees the same everywhere gives 0/0, which becomes an empty mask.
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -66,14 +76,9 @@ class Matting:
                     "Choose another model.",
                 ) from error
             raise
-        return Prediction(
-            mask=mask,
-            load_s=loaded - started if cold else 0.0,
-            inference_s=time.perf_counter() - loaded,
-            provider=session.inner_session.get_providers()[0],
-        )
+        return Prediction(mask=mask, provider=session.inner_session.get_providers()[0])
 
-    def _load(self, spec: ModelSpec, weights: Path) -> Any:
+    def _session(self, spec: ModelSpec, weights: Path) -> Any:
         verify(weights, spec)
         sessions = _rembg_sessions()
         options = onnxruntime.SessionOptions()

@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,18 @@ WHEEL_PREFIX = ".wheel-"
 
 _CHUNK = 1 << 20
 _CONNECT_S, _READ_S = 8, 60
+
+_PIP = """
+import os, runpy, shutil, sys, threading
+folder = sys.argv.pop()
+def watch():
+    os.read(0, 1)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
+threading.Thread(target=watch, daemon=True).start()
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+"""pip that ends with the server, whatever ends that: their pipe ends then."""
 
 Progress = Callable[[int], None]
 """Told how many bytes have come so far."""
@@ -102,25 +115,29 @@ class PackageIndex:
 
     def _pip_download(self, requirement: str, folder: Path, progress: Progress) -> None:
         command = [
-            *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
+            *(sys.executable, "-c", _PIP, "download", "--no-deps", "--only-binary=:all:"),
             *("--python-version", "3.10", "--disable-pip-version-check", "--no-input", "--quiet"),
-            *("--dest", str(folder), requirement),
+            *("--dest", str(folder), requirement, str(folder)),
         ]
         # pip says nothing a program can read while it downloads; its temporary file grows, though.
         env = os.environ | {"TMPDIR": str(folder)}
-        with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as pip:
+        said = folder / "pip.log"
+        with (
+            said.open("wb") as log,
+            subprocess.Popen(
+                command, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
+            ) as pip,
+        ):
             try:
-                while True:
-                    try:
-                        _, errors = pip.communicate(timeout=0.5)
-                        break
-                    except subprocess.TimeoutExpired:
-                        progress(_largest_file(folder))
+                while pip.poll() is None:
+                    with suppress(subprocess.TimeoutExpired):
+                        pip.wait(timeout=0.5)
+                    progress(_largest_file(folder))
             except BaseException:
                 pip.kill()
                 raise
         if pip.returncode:
-            lines = [line for line in errors.decode(errors="replace").splitlines() if "ERROR" in line]
+            lines = [line for line in said.read_text(errors="replace").splitlines() if "ERROR" in line]
             raise OSError(lines[-1].removeprefix("ERROR: ") if lines else f"pip ended with {pip.returncode}")
 
 

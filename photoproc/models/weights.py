@@ -24,7 +24,11 @@ from photoproc.models.sources import WHEEL_PREFIX, PackageIndex, Release, Source
 
 log = structlog.get_logger()
 
-_LEFTOVER_S = 3600
+_LEFTOVER_S = 600
+"""Whoever is at work on a file has written to it for so long."""
+
+_SETTLE_S = 2.0
+"""A wrong file that grows in so long is still being copied there."""
 
 
 class Phase(StrEnum):
@@ -48,7 +52,11 @@ class WeightsState:
 
 
 class Weights:
-    """The weights of every model in the catalogue, verified and fetched by one background thread."""
+    """The weights of every model in the catalogue.
+
+    One background thread verifies what is on disk, another one fetches, so that a download holds up
+    nothing that is there already.
+    """
 
     def __init__(
         self,
@@ -65,26 +73,39 @@ class Weights:
         self._lock = threading.Lock()
         self._states = {name: WeightsState(phase=Phase.ABSENT) for name in catalogue}
         self._seen: dict[str, tuple[str, int, int] | None] = dict.fromkeys(catalogue)
-        self._requests: queue.SimpleQueue[tuple[str, bool] | None] = queue.SimpleQueue()
-        self._waiting: set[tuple[str, bool]] = set()
+        self._checks: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._fetches: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._unchecked: set[str] = set()
+        self._wanted: set[str] = set()
+        """Asked for, and neither there nor given up."""
+        self._looking = threading.Lock()
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Begin to verify what is there and to answer requests."""
+        for spec in self._catalogue.values():
+            _clear_leftovers(self.write_path(spec), older_than_s=_LEFTOVER_S)
         self.refresh()
-        self._thread = threading.Thread(target=self._serve, name="weights", daemon=True)
-        self._thread.start()
+        for name, asked, answer in (
+            ("weights-check", self._checks, self._check),
+            ("weights-fetch", self._fetches, self._fetch),
+        ):
+            thread = threading.Thread(target=self._serve, args=(asked, answer), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self) -> None:
-        """Give up what is under way (partial files are removed) and end the thread."""
+        """Give up what is under way (partial files are removed) and end the threads."""
         self._stopping.set()
-        self._requests.put(None)
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        self._checks.put(None)
+        self._fetches.put(None)
+        deadline = time.monotonic() + 5
+        for thread in self._threads:
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
     def listen(self, on_change: Callable[[], None]) -> None:
-        """Call `on_change` (from the background thread) whenever a model becomes ready or fails."""
+        """Call `on_change` (from a background thread) whenever a model becomes ready or fails."""
         self._on_change = on_change
 
     def state(self, name: str) -> WeightsState:
@@ -104,24 +125,24 @@ class Weights:
             path = self._find(spec)
             seen = _signature(path)
             with self._lock:
-                busy = self._states[name].phase is Phase.DOWNLOADING
-                changed = seen != self._seen[name]
-                if busy or not changed:
+                if seen == self._seen[name]:
                     continue
                 self._seen[name] = seen
-                phase = Phase.ABSENT if path is None else Phase.CHECKING
-                self._states[name] = WeightsState(phase=phase)
+                if self._states[name].phase is not Phase.DOWNLOADING:
+                    phase = Phase.ABSENT if path is None else Phase.CHECKING
+                    self._states[name] = WeightsState(phase=phase)
             if path is not None:
-                self._ask(name, fetch=False)
+                self._ask_for_check(name)
 
     def request(self, name: str) -> None:
         """Have a model's weights fetched if they are not there; returns at once."""
         with self._lock:
-            if self._states[name].phase in (Phase.READY, Phase.DOWNLOADING):
+            if self._states[name].phase is Phase.READY or name in self._wanted:
                 return
+            self._wanted.add(name)
             if self._states[name].phase is not Phase.CHECKING:
                 self._states[name] = WeightsState(phase=Phase.DOWNLOADING)
-        self._ask(name, fetch=True)
+        self._fetches.put(name)
 
     def write_path(self, spec: ModelSpec) -> Path:
         """Where a fetched file goes: rembg's layout, so that rembg finds it too."""
@@ -131,46 +152,55 @@ class Weights:
         """Where weights are looked for; the first is written to."""
         return tuple(self._homes())
 
-    def _ask(self, name: str, *, fetch: bool) -> None:
+    def _ask_for_check(self, name: str) -> None:
         with self._lock:
-            if (name, fetch) in self._waiting:
+            if name in self._unchecked:
                 return
-            self._waiting.add((name, fetch))
-        self._requests.put((name, fetch))
+            self._unchecked.add(name)
+        self._checks.put(name)
 
-    def _serve(self) -> None:
-        while (asked := self._requests.get()) is not None and not self._stopping.is_set():
-            name, fetch = asked
-            with self._lock:
-                self._waiting.discard(asked)
-            spec = self._catalogue[name]
-            path, problem = self._check(spec)
-            if path is not None:
-                self._set(spec, WeightsState(phase=Phase.READY, fraction=1.0, path=path))
-            elif fetch:
-                self._fetch(spec)
-            else:
-                phase = Phase.ABSENT if problem is None else Phase.FAILED
-                self._set(spec, WeightsState(phase=phase, problem=problem))
+    def _serve(self, asked: "queue.SimpleQueue[str | None]", answer: Callable[[ModelSpec], None]) -> None:
+        while (name := asked.get()) is not None and not self._stopping.is_set():
+            answer(self._catalogue[name])
             self._on_change()
 
-    def _check(self, spec: ModelSpec) -> tuple[Path | None, Problem | None]:
-        """The file on disk that is right, or what is wrong with those there are; they are moved aside."""
-        problem = None
-        while (path := self._find(spec)) is not None:
-            try:
-                verify(path, spec)
-            except ModelError as error:
-                problem = error.problem
-                if problem.code != "weights_checksum" or not _move_aside(path):
-                    break
-                log.warning("weights_rejected", model=spec.name, path=str(path))
-                continue
-            return path, None
-        return None, problem
+    def _check(self, spec: ModelSpec) -> None:
+        with self._lock:
+            self._unchecked.discard(spec.name)
+        state = self._on_disk(spec)
+        self._set(spec, state)
+        if state.phase is Phase.CHECKING:
+            self._ask_for_check(spec.name)
 
     def _fetch(self, spec: ModelSpec) -> None:
-        self._set(spec, WeightsState(phase=Phase.DOWNLOADING))
+        state = self._on_disk(spec)
+        if state.path is None:
+            self._set(spec, WeightsState(phase=Phase.DOWNLOADING))
+            state = self._from_sources(spec)
+        self._set(spec, state, answered=True)
+
+    def _on_disk(self, spec: ModelSpec) -> WeightsState:
+        """What is there: nothing, a right file, one still being copied, or a wrong one, moved aside."""
+        state = WeightsState(phase=Phase.ABSENT)
+        with self._looking:
+            while (path := self._find(spec)) is not None:
+                seen = _signature(path)
+                try:
+                    verify(path, spec)
+                except ModelError as error:
+                    state = WeightsState(phase=Phase.FAILED, problem=error.problem)
+                    if error.problem.code != "weights_checksum":
+                        break
+                    if self._stopping.wait(_SETTLE_S) or _signature(path) != seen:
+                        return WeightsState(phase=Phase.CHECKING)
+                    if not _move_aside(path):
+                        break
+                    log.warning("weights_rejected", model=spec.name, path=str(path))
+                else:
+                    return WeightsState(phase=Phase.READY, fraction=1.0, path=path)
+        return state
+
+    def _from_sources(self, spec: ModelSpec) -> WeightsState:
         target = self.write_path(spec)
         reasons: list[str] = []
         problem: Problem | None = None
@@ -187,15 +217,13 @@ class Weights:
                     log.warning("weights_unreachable", model=spec.name, source=source.label, why=str(error))
                     break
                 log.info("weights_fetched", model=spec.name, source=source.label)
-                self._set(spec, WeightsState(phase=Phase.READY, fraction=1.0, path=target))
-                return
-        if problem is None:
-            problem = _unreachable(spec, target, reasons)
-        self._set(spec, WeightsState(phase=Phase.FAILED, problem=problem))
+                return WeightsState(phase=Phase.READY, fraction=1.0, path=target)
+        return WeightsState(phase=Phase.FAILED, problem=problem or _unreachable(spec, target, reasons))
 
     def _fetch_from(self, source: Source, spec: ModelSpec, target: Path) -> None:
+        self._progress(spec, 0)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _clear_leftovers(target)
+        _clear_leftovers(target, older_than_s=_LEFTOVER_S)
         free = shutil.disk_usage(target.parent).free
         if free < spec.download_mb * 2_200_000:
             raise OSError(f"only {free // 1_000_000} MB are free in {target.parent}")
@@ -208,17 +236,27 @@ class Weights:
             part.unlink(missing_ok=True)
 
     def _progress(self, spec: ModelSpec, come: int) -> None:
-        if self._stopping.is_set():
-            raise OSError("the server is stopping")
         fraction = min(0.99, come / (spec.download_mb * 1_000_000))
         with self._lock:
-            self._states[spec.name] = replace(self._states[spec.name], fraction=fraction)
+            state = self._states[spec.name]
+            if self._stopping.is_set():
+                raise OSError("the server is stopping")
+            if state.path is not None:
+                raise OSError("its file is there already")
+            self._states[spec.name] = replace(state, fraction=fraction)
 
-    def _set(self, spec: ModelSpec, state: WeightsState) -> None:
+    def _set(self, spec: ModelSpec, state: WeightsState, *, answered: bool = False) -> None:
+        """Note what became of a model; `answered` ends a request for it."""
+        if state.path is not None:
+            _clear_leftovers(self.write_path(spec), older_than_s=0)
         seen = _signature(self._find(spec))
         with self._lock:
-            if state.path is None and (spec.name, True) in self._waiting:
-                state = WeightsState(phase=Phase.DOWNLOADING)  # asked for meanwhile, so nothing failed yet
+            if answered:
+                self._wanted.discard(spec.name)
+            if state.path is None and self._states[spec.name].path is not None:
+                return  # the other thread has it; only a change on disk takes it away
+            if state.path is None and spec.name in self._wanted:
+                state = replace(self._states[spec.name], phase=Phase.DOWNLOADING)
             self._states[spec.name] = state
             self._seen[spec.name] = seen
 
@@ -271,12 +309,12 @@ def _move_aside(path: Path) -> bool:
     return True
 
 
-def _clear_leftovers(target: Path) -> None:
+def _clear_leftovers(target: Path, *, older_than_s: float) -> None:
     """Delete what downloads that were killed left behind; live ones write all the time."""
     for path in (*target.parent.glob(f".{target.name}.*.part"), *target.parent.glob(f"{WHEEL_PREFIX}*")):
         try:
             newest = max(file.stat().st_mtime for file in (path, *path.rglob("*")))
-            if time.time() - newest > _LEFTOVER_S:
+            if time.time() - newest >= older_than_s:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         except OSError:
             continue  # its owner is at work on it

@@ -276,6 +276,33 @@ def test_a_call_beyond_its_time_is_killed_and_the_child_replaced(
     assert finish(engine, engine.submit(acts.pid)) != pid
 
 
+def told_alone(engine: Engine, future: "Future[Any]") -> str:
+    """The error of a call, told to a waiting thread though nobody supervises."""
+    told: list[str] = []
+
+    def wait() -> None:
+        with pytest.raises(TaskError) as caught:
+            engine.result(future)
+        told.append(caught.value.problem.code)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(15)
+    assert told, "it still waits"
+    return told[0]
+
+
+def test_whoever_waits_for_a_call_that_hangs_sees_to_its_end(make: Make, tmp_path: Path) -> None:
+    engine = make(timeout_s=0.5)
+    assert told_alone(engine, engine.submit(acts.hang, tmp_path / "sign")) == "task_timeout"
+    assert engine.result(engine.submit(acts.double, 2)) == 4
+
+
+def test_whoever_waits_for_a_call_whose_child_left_quietly_sees_to_its_end(make: Make) -> None:
+    engine = make()
+    assert told_alone(engine, engine.submit(acts.leave, 0)) == "child_crashed"
+
+
 def test_a_stopped_child_is_killed_when_its_time_is_over(make: Make, tmp_path: Path) -> None:
     engine = make(timeout_s=1.0)
     call = engine.submit(acts.spin, tmp_path / "sign")

