@@ -71,10 +71,13 @@ async def follow(
     leaving: "asyncio.Task[None]",
 ) -> None:
     """Send what happens in a job until it has ended or the listener has left."""
+    told = False
     while not leaving.done():
         try:
             sent, cursor = await asyncio.to_thread(read, service(), job_id, after, _AT_ONCE)
             over = not sent and await asyncio.to_thread(_has_ended, service(), job_id, cursor)
+            if over and not told:  # whoever listens hears at least where the job stands
+                sent, _ = await asyncio.to_thread(read, service(), job_id, None, 1)
             after = cursor
         except PhotoprocError as error:
             code = _GONE if error.problem.code == "not_found" else 1011
@@ -82,6 +85,7 @@ async def follow(
             return
         for event in sent:
             await socket.send_text(event.model_dump_json())
+            told = True
         if over:
             await socket.close(1000)
             return
