@@ -54,7 +54,7 @@ class Api:
 
     def made(self, files: Mapping[str, bytes], recipe: object = None, **fields: str) -> dict[str, Any]:
         """A job that was accepted."""
-        answer = self.post(files, recipe, **fields)
+        answer = self.post(files, recipe, None, **fields)
         assert answer.status_code == 202, answer.text
         body: dict[str, Any] = answer.json()
         return body
