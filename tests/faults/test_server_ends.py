@@ -5,11 +5,12 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from photoproc.jobs import Counts, JobState, TaskState
-from tests.faults.server import Server, check_published_once, sign, submit
+from tests.server import Server, check_published_once, sign, submit
 from tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.models]
@@ -24,7 +25,7 @@ def data_dir(tmp_path: Path) -> Path:
 def make(data_dir: Path, model_dir: Path) -> Iterator[Callable[..., Server]]:
     made: list[Server] = []
 
-    def server(**settings: object) -> Server:
+    def server(**settings: Any) -> Server:
         made.append(Server(data_dir, model_dir, **settings))
         return made[-1]
 
@@ -71,8 +72,9 @@ def test_a_server_killed_at_several_moments_loses_nothing_and_publishes_once(
     assert server.store.running() == []
 
 
+@pytest.mark.parametrize("asked", [Server.terminate, Server.interrupt], ids=["SIGTERM", "Ctrl-C"])
 def test_a_server_that_is_asked_to_end_does_so_in_time_and_goes_on_later(
-    data_dir: Path, make: Callable[..., Server]
+    data_dir: Path, make: Callable[..., Server], asked: Callable[..., None]
 ) -> None:
     slow, job = submit(data_dir, 1), submit(data_dir, 20)
     server = make()
@@ -81,7 +83,7 @@ def test_a_server_that_is_asked_to_end_does_so_in_time_and_goes_on_later(
     server.finished(slow)
     server.done_at_least(job, 4)
     with downloading(server, slow):  # for which the server by itself would wait for ever
-        server.terminate(within_s=10)
+        asked(server, within_s=10)
     left = server.counts(job)
     assert left.running == left.failed == left.cancelled == 0
     assert left.queued > 0

