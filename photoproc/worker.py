@@ -371,9 +371,10 @@ def _without_cutout(
 
 
 def _poison(problem: Problem, attempts: int) -> Problem:
+    times = "once" if attempts == 1 else f"{attempts} times"
     return Problem(
         code="poison",
-        message=f"It failed {attempts} times and is given up. The last time: {problem.message}",
+        message=f"It failed {times} and is given up. The last reason: {problem.message}",
         advice=problem.advice or "Try it alone, or with another model.",
     )
 

@@ -61,7 +61,9 @@ class Door:
         self._check_origin(connection, service.settings.origins)
         given = _given_key(connection)
         if given is not None:
-            return self._by_key(service, keys, given)
+            caller = self._by_key(service, keys, given)
+            log.info("api_call", caller=caller.name or DASHBOARD, path=connection.url.path)
+            return caller
         if keys:
             raise ApiError(
                 Problem(
@@ -91,8 +93,6 @@ class Door:
         known = [name for name, key in keys.items() if hmac.compare_digest(key.encode(), given.encode())]
         if known:
             self._check_rate(service, known[0])
-            structlog.contextvars.bind_contextvars(caller=known[0])
-            log.info("api_call", caller=known[0])
             return Caller(known[0])
         try:
             service.check_link(DASHBOARD, given)

@@ -3,6 +3,7 @@
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr, ValidationError
+from structlog.testing import capture_logs
 
 from photoproc.api.app import create_api
 from photoproc.bootstrap import Runtime
@@ -162,3 +163,13 @@ def test_a_rate_that_cannot_be_read_is_refused_at_the_start() -> None:
 
 def test_keys_do_not_show_in_the_settings() -> None:
     assert ANNA not in repr(Settings(api_keys=KEYS))
+
+
+def test_whose_key_it_was_is_logged_and_the_key_is_not(client: TestClient, change: Changed) -> None:
+    change(api_keys=KEYS)
+    with capture_logs() as logs:
+        client.get("/v1/models", headers=with_key(ANNA))
+        client.get("/v1/models", headers=with_key("x" * 24))
+    calls = [(one["caller"], one["path"]) for one in logs if one["event"] == "api_call"]
+    assert calls == [("anna", "/v1/models")]
+    assert ANNA not in str(logs)
