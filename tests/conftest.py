@@ -1,16 +1,23 @@
 """Fixtures: settings over a fresh folder, the real weights, and no sleeping."""
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Error, expect, sync_playwright
 
 from photoproc import bootstrap
 from photoproc.bootstrap import Runtime
 from photoproc.models.weights import Phase, Weights
 from photoproc.settings import Settings
+
+CHROMIUM_FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
 
 STRICT = os.environ.get("PHOTOPROC_TEST_STRICT") == "1"
 """Set in CI: what would be skipped for want of something fails instead."""
@@ -76,3 +83,18 @@ def running(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     yield made
     bootstrap.install(None)
     made.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, or Playwright's own; skipped where there is none."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as play:
+        try:
+            launched = play.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS)
+        except Error as error:
+            skip_or_fail(f"no Chromium on this machine (apt-get install chromium): {error.message[:100]}")
+            return
+        expect.set_options(timeout=30_000)  # machines that do other things as well
+        yield launched
+        launched.close()

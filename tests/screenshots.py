@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from photoproc.models.weights import Weights
 from photoproc.samples import sample_photos
-from tests.browser.conftest import FLAGS
+from tests.conftest import CHROMIUM_FLAGS
 from tests.server import serving
 
 TARGET = Path(__file__).with_name("screenshots")
@@ -52,7 +52,7 @@ def main() -> None:
         serving(Path(data) / "data", model_dir, default_model="u2net") as server,
         sync_playwright() as play,
     ):
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
         page = browser.new_page(base_url=server.url, viewport={"width": 1280, "height": 800})
         page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
@@ -100,11 +100,13 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
             int | None, Query(ge=0, le=10_000_000, description="The first task's number.")
         ] = None,
         state: TaskState | None = None,
+        needs_look: Annotated[bool, Query(description="Only tasks that are done and worth a look.")] = False,
         limit: _Limit = 50,
     ) -> shapes.JobDetail:
         """A job with its counts and a page of its tasks."""
         photos, token = service(), service().sign(job.id)
-        numbers = photos.task_numbers(job.id, states=None if state is None else (state,))
+        states = None if state is None else (state,)
+        numbers = photos.task_numbers(job.id, states=states, needs_look=needs_look)
         numbers = [number for number in numbers if number >= (cursor or 0)]
         tasks = photos.numbered_tasks(job.id, numbers[:limit])
         models = job.recipe.task_models
@@ -121,9 +123,14 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         return shown(service().job(job.id))
 
     @router.post("/jobs/{job_id}/retry", name="Try failed tasks again")
-    def retry(job: Owned) -> shapes.JobOut:
-        """Queue the failed tasks again. Idempotent: where none has failed, nothing happens."""
-        service().retry(job.id)
+    def retry(
+        job: Owned,
+        state: Annotated[
+            tuple[Literal["failed", "cancelled", "skipped"], ...], Query(description="Which tasks.")
+        ] = ("failed",),
+    ) -> shapes.JobOut:
+        """Queue failed tasks again (or cancelled ones). Idempotent: where there are none, nothing happens."""
+        service().retry(job.id, [TaskState(one) for one in state])
         return shown(service().job(job.id))
 
     @router.delete("/jobs/{job_id}", status_code=204, name="Delete a job")

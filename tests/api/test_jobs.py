@@ -5,11 +5,13 @@ import zipfile
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from photoproc.bootstrap import Runtime
 from photoproc.jobs import Job
 from photoproc.models.weights import Weights
 from tests.api.support import Api, check_problem, jpeg, zipped
+from tests.pictures import encoded
 from tests.waiting import at_once, until
 
 SLOW = {"models": ["bria-rmbg"]}
@@ -161,6 +163,22 @@ def test_failed_tasks_are_tried_again(api: Api) -> None:
     assert (answer.status_code, answer.json()["counts"]["failed"]) == (200, 0)
     until(lambda: api.job(job["id"])["state"] == "failed")
     assert api.job(job["id"])["revision"] == 5
+
+
+def test_cancelled_tasks_can_be_queued_again(api: Api, waiting: str) -> None:
+    api.client.post(f"/v1/jobs/{waiting}/cancel")
+    assert api.client.post(f"/v1/jobs/{waiting}/retry").json()["counts"]["queued"] == 0
+    again = api.client.post(f"/v1/jobs/{waiting}/retry", params={"state": ["cancelled", "failed"]}).json()
+    assert (again["state"], again["counts"]["queued"]) == ("queued", 2)
+
+
+def test_tasks_worth_a_look_can_be_asked_for(api: Api) -> None:
+    job = api.finished({"a.jpg": jpeg(), "flat.png": encoded(Image.new("RGB", (64, 64), "gray"), "PNG")})
+    looks = api.job(job["id"], needs_look=True)["tasks"]
+    assert [task["photo"] for task in looks] == [
+        task["photo"] for task in job["tasks"] if {one["code"] for one in task["warnings"]} & {"nothing_left"}
+    ]
+    assert job["needs_look"] == len(looks) > 0
 
 
 def test_a_deleted_job_is_gone(api: Api, waiting: str) -> None:

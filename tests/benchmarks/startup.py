@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, FilePayload, expect, sync_playwright
 from photoproc.models.weights import Weights
 from photoproc.settings import Settings
 from tests.benchmarks.common import jpeg, machine, table
-from tests.browser.conftest import FLAGS
+from tests.conftest import CHROMIUM_FLAGS
 from tests.server import Server
 from tests.waiting import until
 
@@ -76,7 +76,7 @@ def main() -> None:
     expect.set_options(timeout=120_000)
     load = [os.getloadavg()[0]]
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
         browser.new_page().goto("about:blank")
         rounds = [start(browser, model_dir, options.model, photo) for _ in range(options.rounds)]
         browser.close()

@@ -1,37 +1,16 @@
 """A real Chromium and a real server for the browser tests."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from photoproc.models.catalogue import CATALOGUE
 from tests.conftest import skip_or_fail
 from tests.server import Server, serving
-
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium, or Playwright's own; skipped where there is none."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    with sync_playwright() as play:
-        try:
-            launched = play.chromium.launch(executable_path=found, args=FLAGS)
-        except Error as error:
-            skip_or_fail(f"no Chromium on this machine (apt-get install chromium): {error.message[:100]}")
-            return
-        expect.set_options(timeout=30_000)  # machines that do other things as well
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
