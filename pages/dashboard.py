@@ -7,15 +7,17 @@ import streamlit as st
 from photoproc import ui
 from photoproc.bootstrap import service
 from photoproc.errors import PhotoprocError
+from photoproc.ui.frame import frame
 from photoproc.ui.status import sidebar_status
 from photoproc.ui.text import said
 
 # A file of our own: a Material icon would be fetched from a font server by every browser.
-LOGO = str(Path(ui.__file__).with_name("logo.svg"))
+HERE = Path(ui.__file__).parent
+LOGO = str(HERE / "logo.svg")
 
 st.set_page_config(page_title="Photoproc", page_icon=LOGO, layout="wide")
 st.logo(LOGO, size="large")
-st.html("<style>.stMainBlockContainer { padding-top: 3.5rem; }</style>")
+st.html(HERE / "dashboard.css")
 
 page = st.navigation(
     [
@@ -28,6 +30,7 @@ page = st.navigation(
 try:
     with st.sidebar:
         sidebar_status(service())
+        frame()
     page.run()
 except PhotoprocError as error:
     st.error(said(error.problem), icon=":material/error:")

@@ -1,22 +1,19 @@
 """Process: drop photos, choose what to do, go."""
 
-from typing import Any
-
 import streamlit as st
 
 from photoproc.bootstrap import service
 from photoproc.errors import PhotoprocError
-from photoproc.jobs import Job
-from photoproc.models.catalogue import CATALOGUE
-from photoproc.models.weights import Phase
-from photoproc.recipe import NO_MODEL, Recipe
+from photoproc.jobs import Job, Photo
+from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 from photoproc.ui import uploads
-from photoproc.ui.status import weights_words
-from photoproc.ui.text import duration, escaped, plural, said
+from photoproc.ui.address import go
+from photoproc.ui.large import large_upload
+from photoproc.ui.options import choose_recipe, estimate
+from photoproc.ui.text import escaped, plural, said
 
-_BACKGROUNDS = {"Transparent": "transparent", "Colour": "colour", "Keep": "keep"}
-_NO_FACE = {"Keep the whole picture": "keep", "Skip the photo": "skip"}
+_LARGE = "For gigabytes and whole folders: straight to disk, with progress by the byte."
 
 
 def choose_photos(photos: PhotoService) -> uploads.Uploads:
@@ -31,6 +28,8 @@ def choose_photos(photos: PhotoService) -> uploads.Uploads:
     )
     with st.container(horizontal=True):
         samples = st.button("Try with sample photos", icon=":material/image:", type="tertiary")
+        if st.button("Large upload", icon=":material/drive_folder_upload:", type="tertiary", help=_LARGE):
+            go({"large": "1"})
         after = st.empty()
     taken = uploads.take_in(photos, files, samples=samples)
     if taken.accepted and after.button("Clear", icon=":material/clear_all:", type="tertiary"):
@@ -54,63 +53,27 @@ def earlier_job(photos: PhotoService) -> Job | None:
         return None
 
 
-def choose_recipe(photos: PhotoService) -> dict[str, Any]:
-    """The options, as the fields of a recipe."""
-    background = st.segmented_control(
-        "Background",
-        list(_BACKGROUNDS),
-        default="Transparent",
-        required=True,
-        key="background",
-        persist_state="session",
-    )
-    keep = background == "Keep"
-    fields: dict[str, Any] = {"background": {"kind": _BACKGROUNDS[str(background)]}}
-    if background == "Colour":
-        fields["background"]["colour"] = st.color_picker(
-            "Background colour", "#ffffff", key="colour", persist_state="session"
-        )
-    chosen = st.multiselect(
-        "Models",
-        list(CATALOGUE),
-        default=[photos.settings.default_model],
-        format_func=lambda name: f"{name} · {CATALOGUE[name].nickname}",
-        disabled=keep,
-        select_all=False,
-        filter_mode="contains",
-        wrap=True,
-        key="models",
-        persist_state="session",
-        help="With several models every photo is cut out by each, side by side.",
-    )
-    if keep:
-        st.caption("The background stays, so no model runs.")
-    else:
-        fields["models"] = chosen
-        for name in chosen:
-            describe_model(photos, name)
-    crop = st.segmented_control(
-        "Crop", ["None", "Face"], default="None", required=True, key="crop", persist_state="session"
-    )
-    if crop == "Face":
-        margin = st.slider("Space around the face", 0.0, 2.0, 0.6, 0.1, key="margin", persist_state="session")
-        missing = st.selectbox(
-            "Where there is no face", list(_NO_FACE), key="no_face", persist_state="session"
-        )
-        fields["framing"] = {"kind": "face", "margin": margin, "no_face": _NO_FACE[str(missing)]}
-    return fields
+def show_earlier(photos: PhotoService, source: Job) -> list[Photo]:
+    """The photos of the earlier job, and the ways out."""
+    st.markdown(f"**{plural(source.photo_count, 'photo')}** of “{escaped(source.title)}” again")
+    with st.container(horizontal=True):
+        if st.button("Back to the job", icon=":material/arrow_back:", type="tertiary"):
+            st.switch_page("jobs.py", query_params={"job": source.id})
+        if st.button("Use other photos", icon=":material/close:", type="tertiary"):
+            go({})
+    uploads.show_again(photos, source)
+    return list(photos.photos(source.id))
 
 
-def describe_model(photos: PhotoService, name: str) -> None:
-    """A line about a chosen model: what for, its licence, and whether it is there."""
-    model = photos.model(name)
-    spec = model.spec
-    parts = [f"**{name}** {spec.good_at}", spec.licence]
-    if model.weights.phase is not Phase.READY:
-        parts.append(f"{spec.download_mb} MB, {weights_words(model.weights)}")
-    st.caption(" · ".join(parts))
-    if not spec.commercial:
-        st.caption(f":material/gavel: {name} may not be used commercially ({spec.licence}).")
+def upload_large(photos: PhotoService) -> None:
+    """The API's own client: gigabytes go straight to disk."""
+    with st.container(horizontal=True):
+        if st.button("Back", icon=":material/arrow_back:", type="tertiary"):
+            go({})
+        job_id = st.empty()
+    made = large_upload(photos)
+    if made and job_id.button("Open the job’s page", icon=":material/open_in_new:", type="tertiary"):
+        st.switch_page("jobs.py", query_params={"job": made})
 
 
 def submit(photos: PhotoService, source: Job | None, taken: uploads.Uploads | None, recipe: Recipe) -> Job:
@@ -125,49 +88,49 @@ def submit(photos: PhotoService, source: Job | None, taken: uploads.Uploads | No
     return job
 
 
-def estimate(photos: PhotoService, tasks_of: dict[str, int]) -> str:
-    """About how long it will take, where this machine has run these models before."""
-    speeds = photos.speeds()
-    if not tasks_of or not all(model in speeds for model in tasks_of):
-        return ""
-    children = photos.settings.max_concurrent
-    return f", about {duration(sum(speeds[model] * count for model, count in tasks_of.items()) / children)}"
+def go_on_to_job() -> None:
+    """Finish the way to a new job, which a second press can interrupt; who comes back from it may stay."""
+    job_id = st.query_params.get("job")
+    if job_id and st.session_state.get("seen_job") == job_id:
+        st.query_params.clear()
+    elif job_id:
+        st.switch_page("jobs.py", query_params={"job": job_id})
 
 
 def main() -> None:
     """The page."""
     photos = service()
-    if job_id := st.query_params.get("job"):  # a second press can interrupt the way to the job's page
-        st.switch_page("jobs.py", query_params={"job": job_id})
+    go_on_to_job()
+    if "large" in st.query_params:
+        upload_large(photos)
+        return
     source = earlier_job(photos)
     left, right = st.columns([3, 2], gap="large")
     taken = None
     with left:
         if source is not None:
-            st.markdown(f"**{plural(source.photo_count, 'photo')}** of “{escaped(source.title)}” again")
-            st.caption("Masks that were made before are used again, so only new models take their time.")
-            if st.button("Use other photos", icon=":material/close:", type="tertiary"):
-                st.query_params.clear()
-                st.rerun()
+            given = show_earlier(photos, source)
         else:
             taken = choose_photos(photos)
+            given = taken.photos
     with right:
-        fields = choose_recipe(photos)
-        count = source.photo_count if source is not None else len(taken.photos if taken else ())
-        models = fields.get("models", [NO_MODEL])
-        go = st.button(
-            "Process photos",
-            type="primary",
-            icon=":material/play_arrow:",
-            disabled=not count or not models,
-            width="stretch",
+        fields = choose_recipe(
+            photos, source.recipe if source else None, f"-{source.id}" if source is not None else ""
         )
-        if count and models:
-            what = f" with {plural(len(models), 'model')}" if "models" in fields else ""
-            st.caption(f"{plural(count, 'photo')}{what}{estimate(photos, dict.fromkeys(models, count))}")
-        elif not models:
+        models = fields.get("models")
+        with st.container(key="go-ready" if given else "go"):
+            pressed = st.button(
+                "Process photos",
+                type="primary",
+                icon=":material/play_arrow:",
+                disabled=not given or models == [],
+                width="stretch",
+            )
+        if models == []:
             st.caption("Choose at least one model.")
-        if go:
+        elif given:
+            st.caption(estimate(photos, given, models or []))
+        if pressed:
             try:
                 job = submit(photos, source, taken, Recipe.model_validate(fields))
             except PhotoprocError as error:

@@ -4,7 +4,8 @@ import streamlit as st
 
 from photoproc.bootstrap import service
 from photoproc.models.weights import Phase
-from photoproc.service import ModelState, PhotoService
+from photoproc.overview import ModelState
+from photoproc.service import PhotoService
 from photoproc.ui.guard import guarded
 from photoproc.ui.text import byte_size, duration, escaped, plural, said
 

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from photoproc.errors import PhotoprocError, Problem
+from photoproc.errors import PhotoprocError, Problem, not_found
 from photoproc.jobs import Warn
 from photoproc.models.catalogue import spec_of
 from photoproc.recipe import Recipe
@@ -185,11 +185,13 @@ def thumbnail(photo: Path, target: Path, longest: int, max_pixels: int) -> Probl
 
     try:
         small, icc = decode.thumbnail(photo.read_bytes(), longest=longest, max_pixels=max_pixels)
+        part = target.with_name(f"{target.name}.{os.getpid()}")
+        part.write_bytes(encode.to_preview(small, icc))
+        os.replace(part, target)
     except PhotoprocError as error:
         return error.problem
-    part = target.with_name(f"{target.name}.{os.getpid()}")
-    part.write_bytes(encode.to_preview(small, icc))
-    os.replace(part, target)
+    except FileNotFoundError:  # dropped, or made a job, meanwhile
+        return not_found("photo").problem
     return None
 
 
@@ -198,7 +200,8 @@ def out_of_memory() -> Problem:
     return Problem(
         code="out_of_memory",
         message="The task needed more memory than a child process may use.",
-        advice="Use a smaller photo or model, or fewer children (PHOTOPROC_MAX_CONCURRENT).",
+        advice="Use a smaller photo or model, or ask whoever runs this server to lower "
+        "PHOTOPROC_MAX_CONCURRENT.",
     )
 
 
@@ -253,9 +256,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, args=(connection.wait,), name="parent-watch", daemon=True).start()
 
 
-def finish(
-    photo: Path, mask: Path, target: Path, asked: "Finish", max_pixels: int
-) -> "Finished | Problem":
+def finish(photo: Path, mask: Path, target: Path, asked: "Finish", max_pixels: int) -> "Finished | Problem":
     """Write what an API wants of a photo and its mask; the problem where that cannot be done."""
     from photoproc.imaging import finish as finishing
 

@@ -252,7 +252,8 @@ class LocalEngine:
         return TaskError(
             "task_timeout",
             f"It took longer than {self._timeout_s:g} s and was stopped.",
-            "Use a smaller photo or model, or raise PHOTOPROC_TASK_TIMEOUT_S.",
+            "Use a smaller photo or model, or ask whoever runs this server to raise "
+            "PHOTOPROC_TASK_TIMEOUT_S.",
         )
 
     def _new_pool(self) -> pebble.ProcessPool:

@@ -132,8 +132,11 @@ class Warn:
 
     @property
     def needs_look(self) -> bool:
-        """Whether the picture may suffer from it; names never show in a picture."""
-        return self.code not in ("renamed", "name_mismatch", "name_shown_otherwise")
+        """Whether the picture may have suffered in a way that nobody chose.
+
+        A name never shows in a picture, and to keep a photo without a face whole is what the recipe says.
+        """
+        return self.code not in ("renamed", "name_mismatch", "name_shown_otherwise", "no_face")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -185,3 +185,11 @@ def test_a_thumbnail_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     problem = child.thumbnail(photo, tmp_path / "other.webp", 240, 1_000_000)
     assert problem is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photo", "small.webp"]
+
+
+def test_a_thumbnail_of_a_photo_that_was_dropped_meanwhile_is_not_found(tmp_path: Path) -> None:
+    gone = child.thumbnail(tmp_path / "photo", tmp_path / "small.webp", 240, 1_000_000)
+    photo = tmp_path / "photo"
+    photo.write_bytes(encoded(picture()))
+    homeless = child.thumbnail(photo, tmp_path / "dropped" / "small.webp", 240, 1_000_000)
+    assert [problem and problem.code for problem in (gone, homeless)] == ["not_found", "not_found"]

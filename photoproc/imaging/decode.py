@@ -149,7 +149,8 @@ def _check_size(size_wh: tuple[int, int], max_pixels: int) -> None:
             "photo_too_large",
             f"It is {width}×{height} ({width * height / 1e6:.0f} megapixels); "
             f"the limit is {max_pixels / 1e6:.0f}.",
-            "Scale it down and add it again, or raise PHOTOPROC_MAX_PHOTO_MEGAPIXELS.",
+            "Scale it down and add it again, or ask whoever runs this server to raise "
+            "PHOTOPROC_MAX_PHOTO_MEGAPIXELS.",
         )
     if width < 1 or height < 1:
         raise PhotoError("photo_broken", "The picture has no pixels.", _EXPORT)

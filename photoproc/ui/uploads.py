@@ -1,6 +1,5 @@
 """The uploads of one browser session, checked as they come and kept until they become a job."""
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
@@ -10,27 +9,22 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from photoproc.errors import PhotoprocError
 from photoproc.intake import Accepted
-from photoproc.jobs import Photo, Refusal
+from photoproc.jobs import Job, Photo, Refusal, Task
 from photoproc.samples import sample_photos
 from photoproc.service import PhotoService
 from photoproc.ui.links import link_token
+from photoproc.ui.strip import Thumb, strip
 from photoproc.ui.text import byte_size, escaped, plural, said
 
 _SHOWN = 60
-_STRIP = """<style>
-.pp-strip { max-height: 26rem; overflow-y: auto; display: grid; gap: 0.5rem;
-  grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); }
-.pp-strip figure { margin: 0; min-width: 0; }
-.pp-strip img { width: 100%; aspect-ratio: 4 / 3; object-fit: cover; border-radius: 4px; display: block;
-  background: rgb(128 128 128 / 18%); color: transparent; }
-.pp-strip figcaption { font-size: 0.75rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
-  opacity: 0.75; padding-top: 0.15rem; }
-</style>"""
-
 _ROOMY = """<style>
-[data-testid="stFileUploaderDropzone"] { min-height: 15rem; flex-direction: column; align-items: center;
-  justify-content: center; gap: 0.75rem; border-style: dashed; }
-[data-testid="stFileUploaderDropzone"]::before { content: "Drop photos or a ZIP here"; font-size: 1.25rem; }
+.stFileUploader section { min-height: 15rem; border-style: dashed; flex-direction: column;
+  align-items: center !important; justify-content: center; gap: 0.75rem; }
+.stFileUploader section::before { content: "Drop photos or a ZIP here"; font-size: 1.25rem; }
+.stFileUploader section > span { width: auto; }
+.stFileUploader section > div { flex: none; width: auto; align-self: center; }
+@media (max-width: 640px) { .stFileUploader section { min-height: 11rem; } }
+@media (pointer: coarse) { .stFileUploader section::before { content: "Add photos or a ZIP"; } }
 </style>"""
 
 
@@ -113,12 +107,11 @@ def show(service: PhotoService, uploads: Uploads) -> None:
         total = byte_size(sum(photo.byte_count for photo in photos))
         st.markdown(f"**{plural(len(photos), 'photo')}** · {total}")
         token = link_token(service, uploads.batch)
-        st.html(_STRIP + _strip(uploads.batch, photos[:_SHOWN], token))
-        if len(photos) > _SHOWN:
-            st.caption(f"and {len(photos) - _SHOWN:,} more")
+        strip([_uploaded(uploads.batch, photo, token) for photo in photos[:_SHOWN]], key="strip")
+        _say_more(len(photos))
     refused = uploads.refused
     if refused:
-        with st.container(border=True):
+        with st.container(border=True, key="refused"):
             st.markdown(f":material/block: **{plural(len(refused), 'file')} not accepted**")
             for refusal in refused[:_SHOWN]:
                 st.markdown(f"**{escaped(refusal.name)}** — {said(refusal.problem)}")
@@ -126,15 +119,39 @@ def show(service: PhotoService, uploads: Uploads) -> None:
                 st.caption(f"and {len(refused) - _SHOWN:,} more; the job's manifest lists all of them")
 
 
-def _strip(batch: str, photos: Sequence[Photo], token: str) -> str:
-    figures = []
-    for photo in photos:
-        name = html.escape(photo.name, quote=True)
-        width, height = photo.size_wh
-        source = f"/api/v1/uploads/{batch}/{photo.sha256}/thumbnail?token={token}"
-        notes = "".join(f" · {html.escape(warning.message, quote=True)}" for warning in photo.warnings)
-        figures.append(
-            f'<figure title="{name} · {width}×{height}{notes}">'
-            f'<img src="{source}" alt="{name}" loading="lazy"><figcaption>{name}</figcaption></figure>'
-        )
-    return f'<div class="pp-strip">{"".join(figures)}</div>'
+def show_again(service: PhotoService, job: Job) -> None:
+    """The photos of an earlier job, as far as it has small pictures of them."""
+    models = len(job.recipe.task_models)
+    tasks = service.tasks(job.id, limit=_SHOWN * models)
+    by_photo = [tasks[start : start + models] for start in range(0, len(tasks), models)]
+    token = link_token(service, job.id)
+    strip([_processed(some, token) for some in by_photo], key=f"strip-{job.id}")
+    _say_more(job.photo_count)
+
+
+def _say_more(count: int) -> None:
+    if count > _SHOWN:
+        st.caption(f"and {count - _SHOWN:,} more")
+
+
+def _uploaded(batch: str, photo: Photo, token: str) -> Thumb:
+    source = f"/api/v1/uploads/{batch}/{photo.sha256}/thumbnail?token={token}"
+    return Thumb(name=photo.name, about=_about(photo), source=source)
+
+
+def _processed(tasks: Sequence[Task], token: str) -> Thumb:
+    """A photo by what the job has of it: the picture before of any of its tasks, or why there is none."""
+    photo = tasks[0].photo
+    for task in tasks:
+        if task.cutout is not None:
+            base = f"/api/v1/jobs/{task.job_id}/tasks/{task.number}"
+            source = f"{base}/before?token={token}&v={task.cutout.sha256[:12]}"
+            return Thumb(name=photo.name, about=_about(photo), source=source)
+    problem = next((task.problem for task in tasks if task.problem is not None), None)
+    reason = problem.message if problem is not None else "The job has not processed it."
+    return Thumb(name=photo.name, about=_about(photo), reason=reason)
+
+
+def _about(photo: Photo) -> str:
+    width, height = photo.size_wh
+    return " · ".join([f"{width}×{height}", *(warning.message for warning in photo.warnings)])

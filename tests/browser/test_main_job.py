@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from tests.pictures import encoded, picture, sample
 pytestmark = pytest.mark.browser
 
 LONG = "a very long name " * 7 + ".jpg"
+BACKGROUND = "(node) => getComputedStyle(node).backgroundColor"
 EVIL = "<img src=x onerror=window.broken=1>.jpg"
 
 
@@ -39,6 +41,31 @@ def process(page: Page) -> str:
 def finish(page: Page) -> None:
     """Wait for the job on the page to be done."""
     expect(page.get_by_role("link", name="Download ZIP (")).to_be_visible(timeout=120_000)
+
+
+def colour(css: str) -> tuple[float, ...]:
+    """The numbers of a CSS colour: red, green, blue of 255, and alpha of 1."""
+    numbers = [float(number) for number in re.findall(r"[\d.]+", css)]
+    return (*numbers, 1.0) if len(numbers) == 3 else tuple(numbers)
+
+
+def over(front: tuple[float, ...], behind: tuple[float, ...]) -> tuple[float, ...]:
+    """The colour that a tint makes of what is behind it."""
+    return tuple(
+        front[3] * one + (1 - front[3]) * other for one, other in zip(front[:3], behind[:3], strict=True)
+    )
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """The contrast of two colours as WCAG reckons it."""
+
+    def luminance(rgb: tuple[float, ...]) -> float:
+        parts = [part / 255 for part in rgb[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
 
 
 def zip_of(**files: bytes) -> bytes:
@@ -150,6 +177,73 @@ def test_names_are_shown_and_never_run(page: Page) -> None:
     page.goto("/jobs")
     expect(page.locator(".title").first).to_contain_text("onerror")
     assert page.evaluate("window.broken") is None
+
+
+def test_a_photo_that_will_fail_says_so_before_it_is_processed(page: Page) -> None:
+    whole = sample("rocket.jpg")
+    upload(page, ("whole.jpg", whole), ("cut.jpg", whole[: len(whole) // 2]))
+    expect(page.get_by_text("1 photo is damaged and will fail: cut.jpg")).to_be_visible()
+    card = page.locator("li", has_text="cut.jpg")
+    expect(card).to_contain_text("This photo will fail")
+    expect(card).to_contain_text("The file ends before the picture does.")
+    good = page.locator("li", has_text="whole.jpg").locator("img")
+    assert good.evaluate("(image) => image.naturalWidth") > 0
+
+
+def test_only_what_is_transparent_lies_on_a_checkerboard(page: Page) -> None:
+    upload(page, ("one.png", sample("astronaut.png")))
+    expect(page.get_by_text("1 photo").first).to_be_visible()
+    process(page)
+    finish(page)
+    fit = page.locator("button.card .fit")
+    assert fit.evaluate("(node) => getComputedStyle(node).backgroundImage") != "none"
+    assert (
+        page.locator("button.card .stage").evaluate("(node) => getComputedStyle(node).backgroundImage")
+        == "none"
+    )
+    box = fit.bounding_box()
+    assert box is not None
+    assert abs(box["width"] - box["height"]) < 1  # as the picture, not as the card
+    page.get_by_role("button", name="Process again with…").click()
+    page.get_by_role("radio", name="Colour").click()
+    expect(page.get_by_text("Background colour")).to_be_visible()
+    process(page)
+    finish(page)
+    expect(page.locator("button.card .fit")).to_be_visible()
+    assert fit.evaluate("(node) => getComputedStyle(node).backgroundImage") == "none"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_chosen_can_be_read(page: Page, scheme: Literal["light", "dark"]) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.goto("/")
+    chosen = page.get_by_role("radio", name="Transparent")
+    expect(chosen).to_be_checked()
+    behind = page.locator(".stApp").evaluate(BACKGROUND)
+    text, tint = chosen.evaluate("(node) => getComputedStyle(node).color"), chosen.evaluate(BACKGROUND)
+    assert contrast(colour(text), over(colour(tint), colour(behind))) >= 4.5
+
+
+def test_on_a_phone_the_next_step_is_in_sight_and_the_sidebar_makes_way(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    upload(page, *[(f"{n}.jpg", encoded(picture(300, 200, seed=n + 90))) for n in range(12)])
+    expect(page.get_by_text("12 photos").first).to_be_visible()
+    expect(page.get_by_role("button", name="Process photos")).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("radio", name="Transparent")).to_be_in_viewport()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.get_by_test_id("stExpandSidebarButton").click()
+    page.get_by_role("link", name="Jobs").click()
+    expect(page.get_by_role("heading", name="Jobs")).to_be_in_viewport(ratio=1)
+    expect(page.get_by_test_id("stSidebar")).to_have_attribute("data-collapsed", "true")
+
+
+def test_choosing_jobs_within_a_job_leads_to_the_list(page: Page) -> None:
+    upload(page, ("inside.png", sample("astronaut.png")))
+    expect(page.get_by_text("1 photo").first).to_be_visible()
+    process(page)
+    page.get_by_role("link", name="Jobs").click()
+    expect(page.locator(".title").first).to_have_text("inside.png")
+    assert page.url.endswith("/jobs")
 
 
 @pytest.mark.parametrize("where", ["/", "/jobs", "/system"])

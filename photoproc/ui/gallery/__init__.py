@@ -1,34 +1,44 @@
 """The gallery of a job's cutouts: a component whose cards update in place, with a viewer."""
 
-from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
-from typing import Any
-
-import streamlit as st
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 from photoproc.export import STEPS
-from photoproc.jobs import Task
-from photoproc.recipe import NO_MODEL
+from photoproc.jobs import Job, Task
+from photoproc.recipe import NO_MODEL, Colour
+from photoproc.ui.component import component
 from photoproc.ui.text import byte_size, duration
 
-_HERE = Path(__file__).parent
 _STEP_WORDS = {"load": "load model"}
 
 
-@cache
-def _component() -> Any:
-    return st.components.v2.component(
-        "photoproc_gallery",
-        html=(_HERE / "gallery.html").read_text(),
-        css=(_HERE / "gallery.css").read_text(),
-        js=(_HERE / "gallery.js").read_text(),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a page of the gallery stands among the cutouts of all pages.
+
+    `first` counts the cutouts before it, of `total`; `previous` and `next` are the numbers of the
+    tasks whose cutouts come right before and after it.
+    """
+
+    first: int
+    total: int
+    previous: int | None
+    next: int | None
 
 
-def gallery(tasks: Sequence[Task], *, token: str, key: str) -> None:
-    """Show these tasks; `token` is a signed link of their job."""
-    _component()(data={"items": [_item(task, token) for task in tasks]}, key=key)
+def gallery(
+    job: Job, tasks: Sequence[Task], place: Place, *, token: str, key: str, on_seek: Callable[[], None]
+) -> None:
+    """Show these tasks of a job; `token` is a signed link of it.
+
+    `on_seek` is called when the viewer wants a task of another page: `st.session_state[key].seek`.
+    """
+    data = {
+        "items": [_item(task, token) for task in tasks],
+        "place": asdict(place),
+        "opaque": isinstance(job.recipe.background, Colour),
+    }
+    component("gallery")(data=data, key=key, on_seek_change=on_seek)
 
 
 def _item(task: Task, token: str) -> dict[str, object]:
@@ -40,14 +50,11 @@ def _item(task: Task, token: str) -> dict[str, object]:
         "time": duration(sum(task.seconds.values())) if task.seconds else "",
         "said": "",
         "advice": "",
-        "look": "",
-        "notes": [warning.message for warning in task.warnings],
+        "notes": [warning.message for warning in sorted(task.warnings, key=lambda one: not one.needs_look)],
+        "looks": sum(warning.needs_look for warning in task.warnings),
     }
     if task.problem is not None:
         item |= {"said": task.problem.message, "advice": task.problem.advice}
-    looks = [warning.message for warning in task.warnings if warning.needs_look]
-    if looks:
-        item["look"] = looks[0] + (f" (+{len(looks) - 1})" if len(looks) > 1 else "")
     if task.cutout is not None:
         base = f"/api/v1/jobs/{task.job_id}/tasks/{task.number}"
         # The hash is in the address because a browser may keep each picture for ever.
@@ -69,6 +76,7 @@ def _item(task: Task, token: str) -> dict[str, object]:
             "before": f"{base}/before{tail}",
             "full": f"{base}/cutout{tail}",
             "download": f"{base}/cutout{tail}&download=1",
+            "ratio": width / height,
             "facts": facts,
             "steps": [
                 [_STEP_WORDS.get(step, step), duration(task.seconds[step])]

@@ -1,17 +1,21 @@
 // A grid of cutouts that updates in place, and a viewer with before and after.
-// `data.items`: [{id, name, model, state, said, advice, after, before, full, download, time, look, notes, facts, steps}].
-// Everything a user may have named is set as text, never as HTML.
+// `data.items`: [{id, name, model, state, said, advice, after, before, full, download, ratio, time, notes, looks, facts,
+// steps}], where the first `looks` of the notes need a look; `data.place`: where this page is among all (see Place in __init__.py); `data.opaque`: no backdrop shows through.
+// The opened task is in the address (`task`), so that a link shows it again. A task of another page is sought
+// (trigger `seek`): Python turns to its page, and the viewer opens it when it comes.
 
 const galleries = new WeakMap();
 const BACKDROPS = ["checker", "white", "black"];
+const SOUGHT_FOR_MS = 10_000;
 
-export default function ({ data, parentElement }) {
+export default function ({ data, parentElement, setTriggerValue }) {
   let gallery = galleries.get(parentElement);
   if (!gallery) {
     gallery = new Gallery(parentElement.querySelector(".pp"));
     galleries.set(parentElement, gallery);
+    gallery.viewer.wish(Number(inAddress() ?? NaN));
   }
-  gallery.update(data.items);
+  gallery.update(data, (id) => setTriggerValue("seek", id));
 }
 
 class Gallery {
@@ -19,7 +23,7 @@ class Gallery {
     this.root = root;
     this.grid = root.querySelector(".grid");
     this.cards = new Map();
-    this.items = [];
+    this.opaque = false;
     const size = root.querySelector("#size");
     size.value = remembered("photoproc-size", "13");
     const resize = () => {
@@ -28,31 +32,14 @@ class Gallery {
     };
     size.addEventListener("input", resize);
     resize();
-    this.viewer = new Viewer(root.querySelector("dialog"));
+    this.viewer = new Viewer(root.querySelector("dialog"), (id) => this.cards.get(id)?.node);
   }
 
-  update(items) {
-    this.items = items;
-    this.root.classList.toggle("dark", isDark(this.root));
-    this.root.classList.toggle("light", !isDark(this.root));
-    const wanted = new Set(items.map((item) => item.id));
-    for (const [id, card] of this.cards) {
-      if (!wanted.has(id)) { card.node.remove(); this.cards.delete(id); }
-    }
-    items.forEach((item, place) => {
-      const text = JSON.stringify(item);
-      let card = this.cards.get(item.id);
-      if (!card || card.text !== text) {
-        const node = this.card(item);
-        if (card) card.node.replaceWith(node);
-        card = { node, text };
-        this.cards.set(item.id, card);
-      }
-      if (this.grid.children[place] !== card.node) {
-        this.grid.insertBefore(card.node, this.grid.children[place] ?? null);
-      }
-    });
-    this.viewer.refresh(items);
+  update(data, seek) {
+    matchTheme(this.root);
+    this.opaque = data.opaque;
+    inPlace(this.grid, this.cards, data.items, (item) => this.card(item));
+    this.viewer.refresh(data, seek);
   }
 
   card(item) {
@@ -61,18 +48,8 @@ class Gallery {
     if (ready) card.type = "button";
     card.dataset.state = item.state;
     const stage = make("div", "stage");
-    if (ready) {
-      stage.classList.add("checker");
-      stage.append(picture(item.after, "after", `${item.name}, cutout by ${item.model}`), picture(item.before, "before", ""));
-      card.addEventListener("pointermove", (event) => {
-        if (event.pointerType !== "mouse") return;
-        const box = stage.getBoundingClientRect();
-        const share = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
-        stage.style.setProperty("--cut", `${share * 100}%`);
-      });
-      card.addEventListener("pointerleave", () => stage.style.setProperty("--cut", "0%"));
-      card.addEventListener("click", () => this.viewer.open(this.items, item.id));
-    } else if (item.said) {
+    if (ready) this.fill(card, stage, item);
+    else if (item.said) {
       const said = make("div", "said");
       said.append(make("b", "", item.said), make("span", "", item.advice));
       stage.append(said);
@@ -85,23 +62,38 @@ class Gallery {
     const name = make("span", "name", item.name);
     name.title = item.name;
     foot.append(name, make("span", "time", item.time), make("span", "model", item.model));
-    if (item.look) {
-      const look = make("span", "look", item.look);
-      look.title = item.look;
-      foot.append(look);
+    if (item.notes.length) {
+      const others = item.notes.length > 1 ? ` (+${item.notes.length - 1})` : "";
+      const line = make("span", item.looks ? "look" : "note", item.notes[0] + others);
+      line.title = item.notes.join(" ");
+      foot.append(line);
     }
     card.append(stage, foot);
     return card;
   }
+
+  fill(card, stage, item) {
+    const fit = make("div", `fit ${this.opaque ? "opaque" : "checker"}`);
+    fit.style.setProperty("--ratio", String(item.ratio));
+    fit.append(picture(item.after, "after", `${item.name}, cutout by ${item.model}`), picture(item.before, "before", ""));
+    stage.append(fit);
+    card.addEventListener("pointermove", (event) => {
+      if (event.pointerType === "mouse") fit.style.setProperty("--cut", `${shareOf(fit, event)}%`);
+    });
+    card.addEventListener("pointerleave", () => fit.style.setProperty("--cut", "0%"));
+    card.addEventListener("click", () => this.viewer.open(item.id));
+  }
 }
 
 class Viewer {
-  constructor(dialog) {
+  constructor(dialog, cardOf) {
     this.dialog = dialog;
     this.stage = dialog.querySelector(".big");
+    this.fit = dialog.querySelector(".fit");
     this.slider = dialog.querySelector(".slide input");
     this.items = [];
     this.id = null;
+    this.sought = null;
     this.slider.addEventListener("input", () => this.cut(Number(this.slider.value)));
     dialog.addEventListener("click", (event) => {
       if (event.target === dialog) return dialog.close();
@@ -109,54 +101,86 @@ class Viewer {
       if (action && action !== "download") this.act(action);
     });
     dialog.addEventListener("keydown", (event) => this.key(event));
+    dialog.addEventListener("close", () => {
+      this.wish(NaN);
+      address(null);
+      cardOf(this.id)?.focus();
+    });
     this.stage.addEventListener("pointerdown", (event) => {
       this.stage.setPointerCapture(event.pointerId);
-      this.drag(event);
+      this.cut(shareOf(this.fit, event));
     });
-    this.stage.addEventListener("pointermove", (event) => { if (event.buttons) this.drag(event); });
+    this.stage.addEventListener("pointermove", (event) => {
+      if (event.buttons) this.cut(shareOf(this.fit, event));
+    });
     this.backdrop(remembered("photoproc-backdrop", "checker"));
-  }
-
-  drag(event) {
-    const box = this.stage.getBoundingClientRect();
-    this.cut(Math.min(100, Math.max(0, ((event.clientX - box.left) / box.width) * 100)));
   }
 
   cut(share) {
     this.slider.value = String(share);
-    this.stage.style.setProperty("--cut", `${share}%`);
+    this.fit.style.setProperty("--cut", `${share}%`);
   }
 
-  open(items, id) {
-    this.items = items.filter((item) => item.after);
+  // Open this task as soon as it is among the items.
+  wish(id) {
+    clearTimeout(this.giveUp);
+    this.sought = Number.isInteger(id) ? { id, asked: false } : null;
+    if (this.sought) this.giveUp = setTimeout(() => this.wish(NaN), SOUGHT_FOR_MS);
+    this.dialog.classList.toggle("seeking", this.sought !== null);
+  }
+
+  open(id) {
+    this.wish(NaN);
     this.id = id;
-    this.cut(0);
+    if (!this.dialog.open) this.cut(0);
     this.show();
-    if (!this.dialog.open) this.dialog.showModal();
-    this.stage.focus();
+    if (!this.dialog.open) {
+      this.dialog.showModal();
+      this.stage.focus();
+    }
   }
 
-  refresh(items) {
-    if (!this.dialog.open) return;
-    this.items = items.filter((item) => item.after);
-    if (this.items.some((item) => item.id === this.id)) this.place();
+  refresh(data, seek) {
+    this.items = data.items.filter((item) => item.after);
+    this.where = data.place;
+    this.seek = seek;
+    this.dialog.querySelector("[data-do=backdrop]").hidden = data.opaque;
+    this.fit.classList.toggle("opaque", data.opaque);
+    if (this.sought && this.items.some((item) => item.id === this.sought.id)) this.open(this.sought.id);
+    else if (this.sought && data.items.some((item) => item.id === this.sought.id)) this.wish(NaN); // nothing to see
+    if (this.sought && !this.sought.asked) {
+      this.sought.asked = true;
+      seek(this.sought.id);
+    }
+    if (this.sought) return;
+    if (!this.dialog.open) address(null);
+    else if (this.at >= 0) this.place();
     else this.dialog.close();
   }
 
   get at() { return this.items.findIndex((item) => item.id === this.id); }
 
+  // The task before (-1) or after (1) the one shown, on this page or the next.
+  beside(step) {
+    const item = this.items[this.at + step];
+    return item ? item.id : step < 0 ? this.where.previous : this.where.next;
+  }
+
   place() {
-    const at = this.at;
-    this.dialog.querySelector(".place").textContent = `${at + 1} of ${this.items.length}`;
-    this.dialog.querySelector("[data-do=previous]").disabled = at <= 0;
-    this.dialog.querySelector("[data-do=next]").disabled = at >= this.items.length - 1;
+    this.dialog.querySelector(".place").textContent = `${this.where.first + this.at + 1} of ${this.where.total}`;
+    this.dialog.querySelector("[data-do=previous]").disabled = this.beside(-1) === null;
+    this.dialog.querySelector("[data-do=next]").disabled = this.beside(1) === null;
   }
 
   show() {
     const item = this.items[this.at];
     if (!item) return;
     this.place();
-    this.dialog.querySelector(".name").textContent = item.name;
+    address(item.id);
+    const name = this.dialog.querySelector(".name");
+    name.textContent = name.title = item.name;
+    this.dialog.querySelector(".model").textContent = item.model;
+    this.fit.style.setProperty("--ratio", String(item.ratio));
     const after = this.stage.querySelector(".after");
     after.src = item.after;
     after.alt = `${item.name}, cutout by ${item.model}`;
@@ -168,25 +192,40 @@ class Viewer {
     this.dialog.querySelector("[data-do=download]").href = item.download;
     const facts = this.dialog.querySelector(".facts");
     facts.replaceChildren();
-    if (item.notes.length) facts.append(section("Notes", ...item.notes.map((note) => make("p", "note", note))));
+    const notes = item.notes.map((note, place) => make("p", place < item.looks ? "note look" : "note", note));
+    if (notes.length) facts.append(section("Notes", ...notes));
     facts.append(section("Cutout", list(item.facts)), section("Time by step", list(item.steps)));
   }
 
   act(action) {
     if (action === "close") this.dialog.close();
+    if (action === "keys") {
+      const keys = this.dialog.querySelector(".keys");
+      keys.hidden = !keys.hidden;
+      this.dialog.querySelector("[data-do=keys]").setAttribute("aria-expanded", String(!keys.hidden));
+      if (!keys.hidden) keys.scrollIntoView({ block: "nearest" });
+    }
     if (action === "backdrop") {
-      const now = BACKDROPS.findIndex((name) => this.stage.classList.contains(name));
+      const now = BACKDROPS.findIndex((name) => this.fit.classList.contains(name));
       this.backdrop(BACKDROPS[(now + 1) % BACKDROPS.length]);
     }
     const step = { previous: -1, next: 1 }[action];
-    const next = step && this.items[this.at + step];
-    if (next) { this.id = next.id; this.show(); }
+    if (step && !this.sought) this.turn(this.beside(step));
+  }
+
+  turn(id) {
+    if (id === null) return;
+    if (this.items.some((item) => item.id === id)) return this.open(id);
+    this.wish(id);
+    this.sought.asked = true;
+    this.seek(id);
   }
 
   backdrop(name) {
-    this.stage.classList.remove(...BACKDROPS);
-    this.stage.classList.add(BACKDROPS.includes(name) ? name : "checker");
-    remember("photoproc-backdrop", name);
+    const chosen = BACKDROPS.includes(name) ? name : "checker";
+    this.fit.classList.remove(...BACKDROPS);
+    this.fit.classList.add(chosen);
+    remember("photoproc-backdrop", chosen);
   }
 
   key(event) {
@@ -199,17 +238,17 @@ class Viewer {
       ArrowRight: () => !sliding && this.act("next"),
       b: () => this.act("backdrop"),
       d: () => this.dialog.querySelector("[data-do=download]").click(),
+      "?": () => this.act("keys"),
       " ": () => !pressing && this.cut(Number(this.slider.value) > 50 ? 0 : 100),
     }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (done && done() !== false) event.preventDefault();
   }
 }
 
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
+// How far from the left the pointer is over a node, 0 to 100.
+function shareOf(node, event) {
+  const box = node.getBoundingClientRect();
+  return Math.min(100, Math.max(0, ((event.clientX - box.left) / box.width) * 100));
 }
 
 function picture(source, className, text) {
@@ -233,15 +272,14 @@ function list(pairs) {
   return found;
 }
 
-function isDark(node) {
-  const found = getComputedStyle(node).color.match(/\d+/g)?.slice(0, 3).map(Number) ?? [0, 0, 0];
-  return found.reduce((sum, part) => sum + part, 0) > 382;
+function inAddress() {
+  return new URLSearchParams(location.search).get("task") || null;
 }
 
-function remembered(key, otherwise) {
-  try { return localStorage.getItem(key) ?? otherwise; } catch { return otherwise; }
-}
-
-function remember(key, value) {
-  try { localStorage.setItem(key, value); } catch { /* private window: forgotten, no harm */ }
+function address(id) {
+  if (id === null && inAddress() === null) return;
+  const url = new URL(location.href);
+  if (id === null) url.searchParams.delete("task");
+  else url.searchParams.set("task", String(id));
+  if (url.href !== location.href) history.replaceState(history.state, "", url);
 }

@@ -2,29 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
-from pathlib import Path
-from typing import Any
-
-import streamlit as st
 
 from photoproc.errors import ServiceError
 from photoproc.jobs import Job, TaskState
 from photoproc.service import PhotoService
+from photoproc.ui.component import component
 from photoproc.ui.links import link_token
 from photoproc.ui.text import ago, byte_size, counted, exact_time, plural, state_words
-
-_HERE = Path(__file__).parent
-
-
-@cache
-def _component() -> Any:
-    return st.components.v2.component(
-        "photoproc_joblist",
-        html=(_HERE / "joblist.html").read_text(),
-        css=(_HERE / "joblist.css").read_text(),
-        js=(_HERE / "joblist.js").read_text(),
-    )
 
 
 def job_list(service: PhotoService, jobs: Sequence[Job], *, now: float, key: str) -> str | None:
@@ -33,8 +17,7 @@ def job_list(service: PhotoService, jobs: Sequence[Job], *, now: float, key: str
     for job in jobs:
         with suppress(ServiceError):  # deleted meanwhile
             rows.append(_row(service, job, now))
-    data = {"jobs": rows}
-    result = _component()(data=data, key=key, on_open_change=lambda: None)
+    result = component("joblist")(data={"jobs": rows}, key=key, on_open_change=lambda: None)
     opened: str | None = result.open
     return opened
 
@@ -48,6 +31,7 @@ def _row(service: PhotoService, job: Job, now: float) -> dict[str, object]:
         "title": job.title,
         "when": ago(job.created_at, now),
         "exact": exact_time(job.created_at),
+        "owner": job.owner,
         "photos": plural(job.photo_count, "photo"),
         "models": ", ".join(job.recipe.models) or "background kept",
         "said": f"{state_words(job)} · {counted(counts)}",

@@ -1,0 +1,137 @@
+"""What is above a job's gallery: how far it is, what it waits for, and what can be done now."""
+
+import streamlit as st
+
+from photoproc.jobs import Job, JobState, TaskState
+from photoproc.models.catalogue import CATALOGUE
+from photoproc.models.weights import Phase
+from photoproc.service import PhotoService
+from photoproc.ui.address import go_to_list
+from photoproc.ui.links import link_token
+from photoproc.ui.status import weights_words
+from photoproc.ui.text import byte_size, escaped, plural, progress_line, said, state_words
+
+_FOR_GOOD = frozenset(
+    ("empty_file", "file_too_large", "not_a_picture", "photo_broken", "photo_too_large", "photo_truncated")
+)
+"""The photo itself is at fault: however often it is tried, it fails."""
+_LOOKED_AT = 100
+
+
+def show_progress(photos: PhotoService, job: Job) -> None:
+    """How far it is, what it waits for, what was refused."""
+    if not job.state.final:
+        st.progress(
+            job.counts.finished / max(1, job.counts.total),
+            text=f"{state_words(job)} · {progress_line(job)}",
+        )
+        say_what_is_missing(photos, job)
+    else:
+        st.markdown(f"**{state_words(job)}** · {progress_line(job)}")
+    show_actions(photos, job)
+    if job.refused:
+        with st.expander(f"{plural(len(job.refused), 'file')} not accepted"):
+            for refusal in job.refused:
+                st.markdown(f"**{escaped(refusal.name)}** — {said(refusal.problem)}")
+
+
+def show_actions(photos: PhotoService, job: Job) -> None:
+    """What can be done now. What comes and goes stands last, so that nothing moves under a pointer."""
+    counts, over = job.counts, job.state.final
+    with st.container(horizontal=True):
+        st.link_button(
+            f"Download ZIP ({byte_size(job.output_bytes)})" if over else "Download ZIP so far",
+            f"/api/v1/jobs/{job.id}/archive?token={link_token(photos, job.id)}",
+            type="primary" if over and counts.done else "secondary",
+            icon=":material/download:",
+            disabled=not counts.done,
+        )
+        if over:
+            if st.button("Process again with…", icon=":material/replay:"):
+                st.switch_page("process.py", query_params={"again": job.id})
+        elif st.button("Cancel job", icon=":material/cancel:"):
+            photos.cancel(job.id)
+            st.rerun()
+        with st.popover("Delete job", icon=":material/delete:"):
+            st.markdown(
+                f"Delete “{escaped(job.title)}” with its {plural(job.photo_count, 'photo')} "
+                f"and {plural(counts.done, 'cutout')}? This cannot be undone."
+            )
+            if st.button("Delete for good"):
+                photos.delete(job.id)
+                go_to_list()
+        offer_to_try_again(photos, job)
+
+
+def offer_to_try_again(photos: PhotoService, job: Job) -> None:
+    """Buttons for what another run may help: failures that are not the photo's own, what was left undone."""
+    counts, over = job.counts, job.state.final
+    offers = [
+        (
+            TaskState.FAILED,
+            f"Retry {counts.failed:,} failed",
+            ":material/refresh:",
+            job.state is not JobState.CANCELLING and _may_help(photos, job),
+        ),
+        (
+            TaskState.CANCELLED,
+            f"Process the {counts.cancelled:,} cancelled",
+            ":material/play_arrow:",
+            over and counts.cancelled > 0,
+        ),
+        (
+            TaskState.SKIPPED,
+            f"Process the {counts.skipped:,} skipped",
+            ":material/play_arrow:",
+            over and _was_left_out(photos, job),
+        ),
+    ]
+    for state, label, icon, offered in offers:
+        if offered and st.button(label, icon=icon):
+            photos.retry(job.id, (state,))
+            st.rerun()
+
+
+def _may_help(photos: PhotoService, job: Job) -> bool:
+    """Whether another try can help any failed task; where very many failed, they are not all asked."""
+    if not job.counts.failed:
+        return False
+    failed = photos.tasks(job.id, states=(TaskState.FAILED,), limit=_LOOKED_AT)
+    return job.counts.failed > _LOOKED_AT or any(
+        task.problem is None or task.problem.code not in _FOR_GOOD for task in failed
+    )
+
+
+def _was_left_out(photos: PhotoService, job: Job) -> bool:
+    """Whether tasks were skipped for want of a model, which may be there by now."""
+    if not job.counts.skipped:
+        return False
+    skipped = photos.tasks(job.id, states=(TaskState.SKIPPED,))
+    return any(task.problem is not None and task.problem.code == "model_left_out" for task in skipped)
+
+
+def say_what_is_missing(photos: PhotoService, job: Job) -> None:
+    """Name the models the job waits for, and why they are not there."""
+    models = job.recipe.task_models
+    missing = [name for name in models if name in CATALOGUE]
+    missing = [name for name in missing if photos.model(name).weights.phase is not Phase.READY]
+    if not missing:
+        return
+    waiting = {models[n % len(models)] for n in photos.task_numbers(job.id, states=(TaskState.QUEUED,))}
+    for name in missing:
+        if name not in waiting:
+            continue
+        weights = photos.model(name).weights
+        if weights.phase is not Phase.FAILED or weights.problem is None:
+            st.caption(f":material/downloading: Waiting for {name}: {weights_words(weights)}")
+            continue
+        st.warning(f"Waiting for {name}. {said(weights.problem)}", icon=":material/cloud_off:")
+        with st.container(horizontal=True):
+            if st.button(f"Download {name} again", key=f"again-{name}"):
+                photos.download_model(name)
+            # With nothing else to finish, this would be to cancel the job.
+            if (len(models) > 1 or job.counts.done) and st.button(
+                f"Finish without {name}", key=f"out-{name}"
+            ):
+                photos.leave_out(job.id, name)
+                st.rerun()

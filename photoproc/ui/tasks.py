@@ -1,0 +1,94 @@
+"""The tasks of a job: the filter, the pages and the gallery."""
+
+from contextlib import suppress
+
+import streamlit as st
+
+from photoproc.errors import PhotoprocError
+from photoproc.jobs import Job, TaskState
+from photoproc.service import PhotoService
+from photoproc.ui.address import PAGE, came_back, page_of
+from photoproc.ui.gallery import Place, gallery
+from photoproc.ui.links import link_token
+
+_PER_PAGE = 24
+_ALL, _LOOK = "All", "Needs a look"
+_SHOW = (_ALL, "Done", _LOOK, "Failed", "Skipped", "Cancelled")
+
+
+def show_tasks(photos: PhotoService, job: Job) -> None:
+    """The gallery, by state and by page."""
+    shown = _filter(job)
+    states, look = _wanted(shown)
+    numbers = photos.task_numbers(job.id, states=states, needs_look=look)
+    first = (page_of(len(numbers), _PER_PAGE, key=PAGE, view=job.id) - 1) * _PER_PAGE
+    done = set(photos.task_numbers(job.id, states=(TaskState.DONE,)))
+    before = [number for number in numbers[:first] if number in done]
+    place = Place(
+        first=len(before),
+        total=sum(number in done for number in numbers),
+        previous=before[-1] if before else None,
+        next=next((number for number in numbers[first + _PER_PAGE :] if number in done), None),
+    )
+    gallery(
+        job,
+        photos.tasks(job.id, states=states, needs_look=look, offset=first, limit=_PER_PAGE),
+        place,
+        token=link_token(photos, job.id),
+        key=f"gallery-{job.id}",
+        on_seek=lambda: _turn_to_sought(photos, job.id),
+    )
+
+
+def _filter(job: Job) -> str:
+    """Which tasks to show, chosen with their counts in sight; `show` in the address."""
+    counts = {_ALL: job.counts.total, _LOOK: job.counts.needs_look}
+    counts |= {state.value.capitalize(): getattr(job.counts, state.value) for state in TaskState}
+    key = f"show-{job.id}"
+    if key not in st.session_state or came_back():
+        asked = st.query_params.get("show")
+        st.session_state[key] = next((word for word in _SHOW if _slug(word) == asked), _ALL)
+    # Always the same choices: the bar neither moves nor forgets what is chosen while counts change.
+    chosen = st.segmented_control(
+        "Show",
+        _SHOW,
+        required=True,
+        format_func=lambda word: f"{word} {counts[word]:,}",
+        key=key,
+        on_change=lambda: _keep_filter(st.session_state[key]),
+        label_visibility="collapsed",
+    )
+    return str(chosen)
+
+
+def _keep_filter(word: str) -> None:
+    st.session_state[PAGE] = 1
+    if word == _ALL:
+        st.query_params.pop("show", None)
+    else:
+        st.query_params["show"] = _slug(word)
+
+
+def _turn_to_sought(photos: PhotoService, job_id: str) -> None:
+    """Turn to the page with the task the viewer asks for, of all tasks where the filter leaves it out."""
+    sought, key = st.session_state[f"gallery-{job_id}"].seek, f"show-{job_id}"
+    with suppress(PhotoprocError):  # the page itself says it
+        for shown in (str(st.session_state[key]), _ALL):
+            states, look = _wanted(shown)
+            numbers = photos.task_numbers(job_id, states=states, needs_look=look)
+            if sought in numbers:
+                if shown != st.session_state[key]:
+                    st.session_state[key] = shown
+                    _keep_filter(shown)
+                st.session_state[PAGE] = numbers.index(sought) // _PER_PAGE + 1
+                return
+
+
+def _wanted(shown: str) -> tuple[tuple[TaskState, ...] | None, bool]:
+    """Of which states the tasks are that a choice shows, and whether only those worth a look."""
+    look = shown == _LOOK
+    return None if look or shown == _ALL else (TaskState(shown.lower()),), look
+
+
+def _slug(word: str) -> str:
+    return word.lower().replace(" ", "-")

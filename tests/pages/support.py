@@ -1,0 +1,89 @@
+"""What the tests of the pages share: the dashboard in Streamlit's own harness, and jobs to look at."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+
+from photoproc.jobs import Job
+from photoproc.recipe import Recipe
+from photoproc.service import PhotoService
+from tests.pictures import encoded, picture
+from tests.waiting import until
+
+DASHBOARD = str(Path(__file__).parents[2] / "pages" / "dashboard.py")
+
+
+def dashboard(page: str | None = None, /, **query: str) -> AppTest:
+    """The dashboard at a page, run once."""
+    app = AppTest.from_file(DASHBOARD, default_timeout=60).run()
+    if page is not None:
+        app.switch_page(page)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return healthy(app.run())
+
+
+def healthy(app: AppTest) -> AppTest:
+    """The same app, after a look that no traceback reached the page."""
+    assert not app.exception
+    return app
+
+
+def words(app: AppTest) -> str:
+    """Everything the page says in text."""
+    kinds = (app.markdown, app.caption, app.subheader, app.error, app.warning, app.main.get("progress"))
+    return "\n".join(
+        str(getattr(one, "value", "")) + str(getattr(one, "text", "")) for kind in kinds for one in kind
+    )
+
+
+def labels(app: AppTest) -> list[str]:
+    """The labels of the buttons on the page."""
+    return [button.label for button in app.button]
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    """Press the button with this label."""
+    return healthy(next(button for button in app.button if button.label == label).click().run())
+
+
+def component(app: AppTest) -> dict[str, Any]:
+    """The data of the page's only component of ours (the frame's is in the sidebar)."""
+    (found,) = app.main.get("bidi_component")
+    data: dict[str, Any] = json.loads(found.proto.json)
+    return data
+
+
+def show_only(app: AppTest, which: str) -> AppTest:
+    """Choose what the gallery shows."""
+    (show,) = [group for group in app.segmented_control if group.label == "Show"]
+    show.set_value(which)
+    return healthy(app.run())
+
+
+def made_job(service: PhotoService, *names: str, recipe: Recipe | None = None, wait: bool = True) -> Job:
+    """A job over small pictures with these names."""
+    batch = service.new_batch()
+    photos = [
+        photo
+        for seed, name in enumerate(names)
+        for photo in service.accept(batch, name, io.BytesIO(encoded(picture(seed=seed)))).photos
+    ]
+    job = service.submit(batch, photos, recipe or Recipe(models=("u2netp",)))
+    if wait:
+        until(lambda: service.job(job.id).state.final)
+    return service.job(job.id)
+
+
+def cut_and_good(service: PhotoService) -> Job:
+    """A finished job over a truncated photo, which fails, and a good one."""
+    whole = encoded(picture(640, 480))
+    batch = service.new_batch()
+    photos = list(service.accept(batch, "cut.jpg", io.BytesIO(whole[: len(whole) // 2])).photos)
+    photos += service.accept(batch, "good.jpg", io.BytesIO(whole)).photos
+    job = service.submit(batch, photos, Recipe(models=("u2netp",)))
+    until(lambda: service.job(job.id).state.final)
+    return service.job(job.id)

@@ -1,0 +1,201 @@
+"""The Process page, run by Streamlit's own test harness over a real service."""
+
+import io
+import json
+import zipfile
+
+from photoproc.jobs import JobState, TaskState
+from photoproc.recipe import Recipe
+from photoproc.service import PhotoService
+from tests.pages.support import (
+    component,
+    cut_and_good,
+    dashboard,
+    healthy,
+    made_job,
+    press,
+    words,
+)
+from tests.pictures import encoded, picture
+from tests.waiting import until
+
+
+def test_process_says_what_to_do_and_offers_nothing_to_process_yet(service: PhotoService) -> None:
+    app = dashboard()
+    assert app.file_uploader[0].label == "Photos or ZIP archives"
+    assert app.multiselect[0].value == ["u2netp"]
+    assert [group.label for group in app.segmented_control] == ["Background", "Crop"]
+    (process,) = [button for button in app.button if button.label == "Process photos"]
+    assert process.disabled
+
+
+def test_uploads_are_checked_at_once_and_refusals_named(service: PhotoService) -> None:
+    app = dashboard()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("holiday/beach.jpg", encoded(picture()))
+    files = [
+        ("one.jpg", encoded(picture(seed=1)), "image/jpeg"),
+        ("text.jpg", b"hello there", "image/jpeg"),
+        ("more.zip", packed.getvalue(), "application/zip"),
+    ]
+    app.file_uploader[0].set_value(files)
+    healthy(app.run())
+    assert "**2 photos**" in words(app)
+    assert "1 file not accepted" in words(app)
+    assert "text\\.jpg" in words(app)
+    assert "it is text" in words(app)
+    assert [photo["name"] for photo in component(app)["photos"]] == ["one.jpg", "holiday/beach.jpg"]
+
+
+def test_processing_samples_leads_to_the_job_with_everything_in_it(service: PhotoService) -> None:
+    app = press(dashboard(), "Try with sample photos")
+    assert "**4 photos**" in words(app)
+    app = press(app, "Process photos")
+    (job,) = service.jobs()
+    assert app.query_params["job"] == job.id
+    assert "astronaut\\.png and 3 more" in words(app)
+    until(lambda: service.job(job.id).state.final)
+    assert service.job(job.id).state is JobState.DONE
+    healthy(app.run())
+    items = component(app)["items"]
+    assert [item["name"] for item in items] == ["astronaut.png", "cat.png", "coffee.png", "rocket.jpg"]
+    assert all(item["after"] and item["before"] and item["steps"] for item in items)
+    assert next(link.label for link in app.link_button).startswith("Download ZIP (")
+
+
+def test_a_second_press_of_process_makes_no_second_job(service: PhotoService) -> None:
+    batch = service.new_batch()
+    photos = service.accept(batch, "a.jpg", io.BytesIO(encoded(picture()))).photos
+    recipe = Recipe(models=("u2netp",))
+    first = service.submit(batch, photos, recipe, key=batch)
+    again = service.accept(batch, "a.jpg", io.BytesIO(encoded(picture()))).photos
+    assert service.submit(batch, again, recipe, key=batch).id == first.id
+    assert len(service.jobs()) == 1
+
+
+def test_options_become_the_recipe(service: PhotoService) -> None:
+    app = press(dashboard(), "Try with sample photos")
+    app.segmented_control[0].set_value("Colour")
+    app.segmented_control[1].set_value("Face")
+    healthy(app.run())
+    app.color_picker[0].set_value("#ff0000")
+    app.selectbox[0].set_value("Skip the photo")
+    app = press(app, "Process photos")
+    (job,) = service.jobs()
+    assert json.loads(job.recipe.to_json()) == {
+        "models": ["u2netp"],
+        "background": {"kind": "colour", "colour": "#ff0000"},
+        "framing": {"kind": "face", "margin": 0.6, "no_face": "skip"},
+    }
+    until(lambda: service.job(job.id).state.final)
+    counts = service.job(job.id).counts
+    assert (counts.done, counts.skipped) == (1, 3)  # of the samples only the astronaut has a face
+
+
+def test_keeping_the_background_needs_no_model(service: PhotoService) -> None:
+    app = press(dashboard(), "Try with sample photos")
+    app.segmented_control[0].set_value("Keep")
+    healthy(app.run())
+    assert app.multiselect[0].disabled
+    press(app, "Process photos")
+    (job,) = service.jobs()
+    until(lambda: service.job(job.id).state.final)
+    assert all(task.provider == "" for task in service.tasks(job.id))
+
+
+def test_a_licence_that_forbids_commerce_is_said(service: PhotoService) -> None:
+    app = dashboard()
+    app.multiselect[0].set_value(["bria-rmbg"])
+    healthy(app.run())
+    assert "may not be used commercially" in words(app)
+
+
+def test_clearing_forgets_the_uploads(service: PhotoService) -> None:
+    app = press(press(dashboard(), "Try with sample photos"), "Clear")
+    assert "photos**" not in words(app)
+
+
+def test_processing_again_reuses_photos_and_masks(service: PhotoService) -> None:
+    job = made_job(service, "a.jpg")
+    app = press(dashboard("jobs.py", job=job.id), "Process again with…")
+    assert app.query_params["again"] == job.id
+    app = dashboard(again=job.id)
+    assert "**1 photo** of “a\\.jpg” again" in words(app)
+    app.segmented_control[0].set_value("Colour")
+    healthy(app.run())
+    press(app, "Process photos")
+    again = service.jobs()[0]
+    until(lambda: service.job(again.id).state.final)
+    (task,) = service.tasks(again.id)
+    assert task.state is TaskState.DONE
+    assert task.mask_from_cache
+
+
+def test_processing_again_starts_from_the_jobs_own_recipe(service: PhotoService) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "models": ["u2netp"],
+            "background": {"kind": "colour", "colour": "#ff0000"},
+            "framing": {"kind": "face", "margin": 0.8, "no_face": "skip"},
+        }
+    )
+    job = made_job(service, "a.jpg", recipe=recipe)
+    app = dashboard(again=job.id)
+    assert [group.value for group in app.segmented_control] == ["Colour", "Face"]
+    assert (app.color_picker[0].value, app.slider[0].value) == ("#ff0000", 80)
+    assert app.slider[0].proto.format == "%d%%"
+    assert app.selectbox[0].value == "Skip the photo"
+    press(app, "Process photos")
+    assert service.jobs()[0].recipe == recipe
+    # The options for other photos are their own.
+    assert [group.value for group in dashboard().segmented_control] == ["Transparent", "None"]
+
+
+def test_processing_again_shows_the_photos_it_is_about(service: PhotoService) -> None:
+    job = cut_and_good(service)
+    cut, good = component(dashboard(again=job.id))["photos"]
+    assert (cut["name"], cut["source"]) == ("cut.jpg", "")
+    assert "ends before the picture does" in cut["reason"]
+    assert good["source"].startswith(f"/api/v1/jobs/{job.id}/tasks/1/before?token=")
+
+
+def test_the_estimate_counts_the_masks_that_are_there(service: PhotoService) -> None:
+    job = made_job(service, "a.jpg", "b.jpg")
+    app = dashboard(again=job.id)
+    assert "2 photos with 1 model · their masks are there already: no model has to run again" in words(app)
+    app.multiselect[0].set_value(["u2netp", "silueta"])
+    assert "2 photos with 2 models · 2 of 4 masks are there already" in words(healthy(app.run()))
+    app.segmented_control[0].set_value("Keep")
+    assert "mask" not in words(healthy(app.run()))
+
+
+def test_an_unknown_job_to_process_again_leads_back_to_uploading(service: PhotoService) -> None:
+    app = dashboard(again="0" * 32)
+    assert "There is no such job" in words(app)
+    assert app.file_uploader[0].label == "Photos or ZIP archives"
+
+
+def test_uploads_and_options_survive_a_visit_to_another_page(service: PhotoService) -> None:
+    app = dashboard()
+    app.file_uploader[0].set_value([("one.jpg", encoded(picture(seed=1)), "image/jpeg")])
+    healthy(app.run())
+    app.segmented_control[0].set_value("Colour")
+    healthy(app.run())
+    app.switch_page("jobs.py")
+    healthy(app.run())
+    app.switch_page("process.py")
+    healthy(app.run())
+    assert "**1 photo**" in words(app)
+    assert app.segmented_control[0].value == "Colour"
+    press(app, "Process photos")
+    (job,) = service.jobs()
+    assert job.photo_count == 1
+
+
+def test_a_job_in_the_address_of_process_leads_to_the_job(service: PhotoService) -> None:
+    job = made_job(service, "a.jpg")
+    app = dashboard(job=job.id)
+    assert app.query_params["job"] == job.id
+    healthy(app.run())
+    assert "1 of 1 done" in words(app)
