@@ -21,6 +21,9 @@ def take(page: Page, folder: Path) -> None:
     page.goto("/")
     page.locator("input[type=file]").set_input_files([path for _, path in sample_photos()])
     expect(page.get_by_text("4 photos").first).to_be_visible()
+    expect(page.get_by_role("button", name="Process photos")).to_be_enabled()
+    for image in page.locator("li .stage img").all():
+        image.evaluate("(image) => image.decode()")
     page.wait_for_load_state("networkidle")
     page.screenshot(path=folder / "process.png")
     page.get_by_role("button", name="Process photos").click()
