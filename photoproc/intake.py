@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
 from photoproc import archives, child
 from photoproc.blobs import Blobs
 from photoproc.engine import Engine
-from photoproc.errors import ArchiveError, PhotoError, PhotoprocError, Problem
+from photoproc.errors import ArchiveError, InputError, PhotoError, PhotoprocError, Problem
 from photoproc.files import CHUNK_BYTES, Incoming, Received
+from photoproc.finish import Finish, Finished
 from photoproc.jobs import Photo, Refusal, Warn
 from photoproc.names import display_name
 from photoproc.settings import MIB, Settings
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from photoproc.imaging.decode import PhotoInfo
 
     Answer = Future[PhotoInfo | Problem]
+
+Good = TypeVar("Good")
 
 _HEAD_BYTES = 16
 THUMBNAIL_SIDE = 240
@@ -94,6 +97,16 @@ class Intake:
         if problem is not None:
             raise PhotoError(problem.code, problem.message, problem.advice)
 
+    def finish(self, photo: Path, mask: Path, target: Path, asked: Finish) -> Finished:
+        """Write what an API wants of a photo and its mask, in a child; raises InputError."""
+        answer = self._inspector.submit(child.finish, photo, mask, target, asked, self._settings.max_pixels)
+        return _good(self._inspector.result(answer))
+
+    def unwrap(self, body: Path, target: Path, media_type: str, field: str) -> dict[str, str]:
+        """Have a child take a base64 file out of a form; see `child.unwrap`. Raises InputError."""
+        answer = self._inspector.submit(child.unwrap, body, target, media_type, field)
+        return _good(self._inspector.result(answer))
+
     def ask(self, received: Received, name: str) -> "Answer":
         """Have the header of a received file read in a child."""
         return self._inspector.submit(child.inspect, received.path, name, self._settings.max_pixels)
@@ -127,6 +140,12 @@ class Intake:
             size_wh=info.size_wh,
             warnings=warnings,
         )
+
+
+def _good(answer: "Good | Problem") -> "Good":
+    if isinstance(answer, Problem):
+        raise InputError(answer.code, answer.message, answer.advice)
+    return answer
 
 
 @dataclass(frozen=True, slots=True)

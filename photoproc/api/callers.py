@@ -60,7 +60,7 @@ class Door:
         keys = service.settings.keys
         self._check_origin(connection, service.settings.origins)
         given = _given_key(connection)
-        if given is not None:
+        if given is not None and (keys or _opens(service, given)):
             caller = self._by_key(service, keys, given)
             log.info("api_call", caller=caller.name or DASHBOARD, path=connection.url.path)
             return caller
@@ -94,16 +94,14 @@ class Door:
         if known:
             self._check_rate(service, known[0])
             return Caller(known[0])
-        try:
-            service.check_link(DASHBOARD, given)
-        except ServiceError as error:
-            problem = Problem(
-                code="key_unknown",
-                message="This API key is not known.",
-                advice="Ask whoever runs this server.",
-            )
-            raise ApiError(problem, headers={"WWW-Authenticate": "Bearer"}) from error
-        return Caller("")
+        if _opens(service, given):
+            return Caller("")
+        problem = Problem(
+            code="key_unknown",
+            message="This API key is not known.",
+            advice="Ask whoever runs this server.",
+        )
+        raise ApiError(problem, headers={"WWW-Authenticate": "Bearer"})
 
     def _check_rate(self, service: PhotoService, name: str) -> None:
         item = limits.parse(service.settings.rate_limit)
@@ -132,6 +130,15 @@ class Door:
                 advice="Whoever runs it can add that origin to PHOTOPROC_ALLOWED_ORIGINS.",
             )
         )
+
+
+def _opens(service: PhotoService, given: str) -> bool:
+    """Whether it is a link that the dashboard signed for its own pages."""
+    try:
+        service.check_link(DASHBOARD, given)
+    except ServiceError:
+        return False
+    return True
 
 
 def _given_key(connection: HTTPConnection) -> str | None:

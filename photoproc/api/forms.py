@@ -1,8 +1,11 @@
 """Uploads as they arrive: a multipart form, taken apart and checked piece by piece, never held in memory."""
 
 import asyncio
+import binascii
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -22,23 +25,29 @@ log = structlog.get_logger()
 
 _PIECE_BYTES = 256 * 1024
 _MAX_FIELD_BYTES = 256 * 1024
+_MAX_TEXT_BYTES = MIB
+"""Of all text fields together."""
 _MAX_HEADER_BYTES = 16 * 1024
 _MAX_PARTS = 100_000
+_MAX_ENCODED_BYTES = 32 * MIB
+"""Of a body that is not multipart and has its file in base64: a child holds all of it in memory."""
 
 
 @dataclass(slots=True)
 class Received:
-    """A form that came whole: photos staged in `batch`, and its text fields."""
+    """A form that came whole: photos staged in `batch`, its text fields, the names of its file fields."""
 
     batch: str
     accepted: Accepted
     fields: dict[str, str]
+    file_fields: tuple[str, ...] = ()
 
 
-async def receive(request: Request, service: PhotoService) -> Received:
+async def receive(request: Request, service: PhotoService, *, encoded: str | None = None) -> Received:
     """Take in a multipart form with files; nothing is left of one that fails or is abandoned.
 
-    Raises ApiError request_too_large, not_a_form, InputError form_broken, ServiceError disk_full.
+    The text field called `encoded` holds a file as base64. Raises ApiError request_too_large, not_a_form,
+    InputError form_broken, ServiceError disk_full.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or b"boundary" not in options:
@@ -53,7 +62,8 @@ async def receive(request: Request, service: PhotoService) -> Received:
     batch = service.new_batch()
     try:
         with service.reception(batch) as reception:
-            with _Form(reception, options[b"boundary"], service.settings.max_photos_per_job) as form:
+            limit = service.settings.max_photos_per_job
+            with _Form(reception, options[b"boundary"], limit, encoded) as form:
                 async for piece in pieces(request, service):
                     await asyncio.to_thread(form.write, piece)
                 form.end()
@@ -63,7 +73,46 @@ async def receive(request: Request, service: PhotoService) -> Received:
         if isinstance(error, ClientDisconnect):
             log.info("upload_abandoned", batch=batch)
         raise
-    return Received(batch, accepted, form.fields)
+    return Received(batch, accepted, form.fields, tuple(form.file_fields))
+
+
+async def receive_encoded(request: Request, service: PhotoService, media_type: str, field: str) -> Received:
+    """Take in a JSON object or URL-encoded form with a file as base64 in `field`; raises like `receive`."""
+    check_size(request, service)
+    batch = service.new_batch()
+    with service.scratch() as body, service.scratch() as picture:
+        with body.open("xb") as out:
+            async for piece in pieces(request, service):
+                if out.tell() + len(piece) > _MAX_ENCODED_BYTES:
+                    raise _encoded_too_large()
+                await asyncio.to_thread(out.write, piece)
+        fields = await asyncio.to_thread(service.unwrap, body, picture, media_type, field)
+        names = (field,) if picture.exists() else ()
+        try:
+            with service.reception(batch) as reception:
+                if names:
+                    await asyncio.to_thread(_take, reception, picture)
+                accepted = await asyncio.to_thread(reception.finish)
+        except BaseException:
+            await asyncio.to_thread(service.drop_batch, batch)
+            raise
+    return Received(batch, accepted, fields, names)
+
+
+def _take(reception: Reception, path: Path) -> None:
+    with reception.file("photo") as file, path.open("rb") as stream:
+        while piece := stream.read(_PIECE_BYTES):
+            file.write(piece)
+
+
+@asynccontextmanager
+async def dropped_if_refused(form: Received, service: PhotoService) -> AsyncIterator[None]:
+    """Forget a form's photos where the block raises."""
+    try:
+        yield
+    except BaseException:
+        await asyncio.to_thread(service.drop_batch, form.batch)
+        raise
 
 
 async def receive_body(request: Request, service: PhotoService) -> Received:
@@ -115,6 +164,15 @@ def _check_length(length: int, service: PhotoService) -> None:
         raise ApiError(problem, headers={"Connection": "close"})
 
 
+def _encoded_too_large() -> ApiError:
+    problem = Problem(
+        code="request_too_large",
+        message=f"A picture in base64 may be {_MAX_ENCODED_BYTES // MIB} MB.",
+        advice="Send it as a file of a multipart form.",
+    )
+    return ApiError(problem, headers={"Connection": "close"})
+
+
 @dataclass(slots=True)
 class _Part:
     """One part of the form while it comes."""
@@ -125,17 +183,43 @@ class _Part:
     name: str = ""
     text: bytearray = field(default_factory=bytearray)
     upload: Upload | None = None
+    base64: "_Base64 | None" = None
+    """What decodes the upload, where it comes as text."""
     byte_count: int = 0
     unnamed: bool = False
     """A file field in which no file was chosen."""
 
 
+class _Base64:
+    """Base64 as it comes."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def decoded(self, data: bytes) -> bytes:
+        """What the next piece adds; raises ValueError where it is none."""
+        held = self._held + data.translate(None, b" \t\r\n")
+        whole = len(held) // 4 * 4
+        self._held = held[whole:]
+        return binascii.a2b_base64(held[:whole], strict_mode=True)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it may end here."""
+        return not self._held
+
+
 class _Form:
     """The parser's events as files of a reception and text fields."""
 
-    def __init__(self, reception: Reception, boundary: bytes, max_files: int) -> None:
+    def __init__(
+        self, reception: Reception, boundary: bytes, max_files: int, encoded: str | None = None
+    ) -> None:
         self._reception = reception
         self._max_files = max_files
+        self._encoded = encoded
+        self._text_bytes = 0
+        self.file_fields: list[str] = []
         self._part = _Part()
         self._parts = 0
         self._whole = False
@@ -203,9 +287,13 @@ class _Form:
         if b"name" not in options:
             raise _broken("a part has no name")
         self._part.name = options[b"name"].decode("utf-8", "replace")
-        if b"filename" not in options:
+        if b"filename" in options:
+            name = options[b"filename"].decode("utf-8", "replace")
+        elif self._part.name == self._encoded:
+            name = ""
+            self._part.base64 = _Base64()
+        else:
             return
-        name = options[b"filename"].decode("utf-8", "replace")
         self._part.unnamed = not name
         if self._reception.file_count >= self._max_files:
             raise InputError(
@@ -219,21 +307,36 @@ class _Form:
         part = self._part
         part.byte_count += end - start
         if part.upload is not None:
-            part.upload.write(data[start:end])
+            part.upload.write(_plain(part, data[start:end]))
         elif part.byte_count > _MAX_FIELD_BYTES:
             raise _broken(f"the field {part.name} is too long")
         else:
+            self._text_bytes += end - start
+            if self._text_bytes > _MAX_TEXT_BYTES:
+                raise _broken("its fields are too long")
             part.text += data[start:end]
 
     def _end(self) -> None:
+        if self._part.base64 is not None and not self._part.base64.whole:
+            raise _broken(f"the field {self._part.name} is not base64")
         part, self._part = self._part, _Part()
         if part.upload is None:
             self.fields[part.name] = part.text.decode("utf-8", "replace")
         elif not part.unnamed or part.byte_count:
+            self.file_fields.append(part.name)
             part.upload.close()
 
     def _all(self) -> None:
         self._whole = True
+
+
+def _plain(part: _Part, data: bytes) -> bytes:
+    if part.base64 is None:
+        return data
+    try:
+        return part.base64.decoded(data)
+    except ValueError as error:
+        raise _broken(f"the field {part.name} is not base64") from error
 
 
 def _broken(why: str) -> InputError:

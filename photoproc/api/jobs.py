@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 
 from photoproc.api import forms, shapes
 from photoproc.api.callers import Caller, Gates
@@ -22,6 +23,7 @@ _FORM: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["files"],
+                    "additionalProperties": False,
                     "properties": {
                         "files": {
                             "type": "array",
@@ -30,7 +32,10 @@ _FORM: dict[str, Any] = {
                         },
                         "recipe": {
                             "type": "string",
-                            "description": 'JSON, such as {"models": ["u2net"]}; the default model without.',
+                            "contentMediaType": "application/json",
+                            "contentSchema": {"$ref": "#/components/schemas/Recipe"},
+                            "description": "JSON; the default model on nothing without.",
+                            "examples": ['{"models": ["u2net"]}'],
                         },
                         "title": {"type": "string"},
                     },
@@ -144,6 +149,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
 def submit_form(service: PhotoService, form: forms.Received, caller: Caller, key: str | None = None) -> Job:
     """Make a job of a form; its uploads are forgotten where that fails."""
     try:
+        _check_names(form)
         text = form.fields.get("recipe", "").strip()
         recipe = Recipe.from_json(text) if text else Recipe(models=(service.settings.default_model,))
         if not form.accepted.photos:
@@ -169,6 +175,17 @@ def submit_form(service: PhotoService, form: forms.Received, caller: Caller, key
     except BaseException:
         service.drop_batch(form.batch)
         raise
+
+
+def _check_names(form: forms.Received) -> None:
+    """Raise RequestValidationError for fields nobody reads: with a misspelt recipe another would be used."""
+    wrong = dict.fromkeys(name for name in form.fields if name not in ("recipe", "title"))
+    wrong |= dict.fromkeys(name for name in form.file_fields if name != "files")
+    if wrong:
+        said = "there is no such field; photos are “files”, the texts “recipe” and “title”"
+        raise RequestValidationError(
+            [{"type": "extra_forbidden", "loc": ("body", name), "msg": said} for name in wrong]
+        )
 
 
 def check_quota(service: PhotoService, caller: Caller) -> None:

@@ -9,10 +9,11 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Path, Query
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from photoproc.api import problems
 from photoproc.api.callers import Gates, JobId, TaskNumber
-from photoproc.errors import not_found
+from photoproc.errors import Problem, not_found
 from photoproc.jobs import Job, Photo
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.service import PhotoService, Picture
@@ -37,6 +38,18 @@ _HEADERS = {
 _Known = Annotated[str | None, Header(alias="If-None-Match", include_in_schema=False)]
 _Side = Annotated[int | None, Query(ge=16, le=8192, description="The longest side, in pixels.")]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_NO_SUCH_RANGE = Problem(
+    code="range_not_satisfiable",
+    message="The picture has no such range of bytes.",
+    advice="Ask for bytes within the length in Content-Range, or for all of it.",
+)
+_DATA_URL = {
+    "schema": {
+        "type": "object",
+        "required": ["data_url"],
+        "properties": {"data_url": {"type": "string", "description": "The picture in base64."}},
+    }
+}
 
 
 def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
@@ -44,7 +57,9 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     router = APIRouter(tags=["pictures"])
     Read = Annotated[Job, Depends(gates.reader)]  # noqa: N806, a type
 
-    @router.get("/jobs/{job_id}/archive", name="Download the ZIP", **_answers("application/zip"))
+    @router.get(
+        "/jobs/{job_id}/archive", name="Download the ZIP", **_answers("application/zip", ranged=False)
+    )
     def archive(job: Read) -> Response:
         """The finished cutouts and the manifest, as a ZIP streamed from disk."""
         packed = service().archive(job.id)
@@ -153,10 +168,32 @@ class _ClosingResponse(StreamingResponse):
             self._chunks.close()
 
 
-def _answers(*media_types: str) -> Mapping[str, Any]:
-    content = {kind: {} if kind == "application/json" else _BINARY for kind in media_types}
-    ranged = {206: {"description": "A part of it."}, 304: {"description": "It has not changed."}}
-    return {"response_class": Response, "responses": {200: {"content": content}, **ranged}}
+class _PictureResponse(FileResponse):
+    """A file, or a part of it; a range that it has not is refused like everything else."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = False
+
+        async def pass_on(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] in (400, 416):
+                refused = True
+                size = f"bytes */{self.headers['content-length']}"
+                answer = problems.document(_NO_SUCH_RANGE, 416, {"Content-Range": size})
+                await answer(scope, receive, send)
+            elif not refused:
+                await send(message)
+
+        await super().__call__(scope, receive, pass_on)
+
+
+def _answers(*media_types: str, ranged: bool = True) -> Mapping[str, Any]:
+    content = {kind: _DATA_URL if kind == "application/json" else _BINARY for kind in media_types}
+    responses: dict[int | str, dict[str, Any]] = {200: {"content": content}}
+    if ranged:
+        responses |= {206: {"description": "A part of it."}, 304: {"description": "It has not changed."}}
+        responses |= problems.responses(416)
+    return {"response_class": Response, "responses": responses}
 
 
 def _file(path: FilePath, kind: str, tag: str, known: str | None, name: str | None = None) -> Response:
@@ -166,7 +203,7 @@ def _file(path: FilePath, kind: str, tag: str, known: str | None, name: str | No
     if name is not None:
         headers["Content-Disposition"] = attachment(name)
     try:
-        return FileResponse(path, media_type=kind, headers=headers, stat_result=os.stat(path))
+        return _PictureResponse(path, media_type=kind, headers=headers, stat_result=os.stat(path))
     except FileNotFoundError as error:  # deleted meanwhile
         raise not_found("picture") from error
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from photoproc.errors import InputError, PhotoprocError, Problem
 
@@ -137,10 +138,22 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    status = HTTPStatus(error.status_code)
+    status, headers = HTTPStatus(error.status_code), error.headers
+    if status is HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods_here(request)):
+        headers = {"Allow": ", ".join(methods)}
     problem = Problem(
         code=status.name.lower(),
         message=f"{status.phrase}.",
         advice="The documentation at /api/docs lists what there is.",
     )
-    return document(problem, error.status_code, error.headers)
+    return document(problem, status, headers)
+
+
+def _methods_here(request: Request) -> list[str]:
+    """The methods of an address: of all routes at it, while Starlette names those of the first."""
+    here = {key: request.scope[key] for key in ("type", "path", "root_path", "headers")}
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "DELETE")
+        if any(route.matches({**here, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]

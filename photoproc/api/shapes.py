@@ -7,10 +7,11 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict
 
-from photoproc import export, jobs, records, service
+from photoproc import export, jobs, overview, records
 from photoproc.errors import Problem
 from photoproc.jobs import JobState, TaskState
 from photoproc.models.catalogue import CATALOGUE
+from photoproc.recipe import Recipe
 
 BASE = "/api/v1"
 
@@ -101,7 +102,7 @@ class JobOut(Progress, _Named):
     photo_count: int
     revision: int
     output_bytes: int
-    recipe: dict[str, Any]
+    recipe: Recipe
     refused: list[Refused]
     links: JobLinks
 
@@ -230,7 +231,7 @@ def job_fields(job: jobs.Job, token: str) -> dict[str, Any]:
         "photo_count": job.photo_count,
         "revision": job.revision,
         "output_bytes": job.output_bytes,
-        "recipe": job.recipe.model_dump(mode="json"),
+        "recipe": job.recipe,
         "refused": [Refused(name=one.name, **problem(one.problem).model_dump()) for one in job.refused],
         "links": JobLinks(
             self=path,
@@ -323,7 +324,7 @@ def change(event: records.Event, models: int) -> Change:
     )
 
 
-def model_out(model: service.ModelState, seconds: float | None) -> ModelOut:
+def model_out(model: overview.ModelState, seconds: float | None) -> ModelOut:
     """A model; `seconds` is what a photo takes with it on this machine, where known."""
     spec, weights = model.spec, model.weights
     return ModelOut(

@@ -15,6 +15,7 @@ from photoproc.api import forms, jobs, shapes
 from photoproc.api.callers import Caller, Gates
 from photoproc.api.problems import ApiError, responses
 from photoproc.errors import InputError, PhotoprocError, Problem, ServiceError
+from photoproc.finish import Finish, Finished
 from photoproc.jobs import Task, TaskState
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
@@ -39,10 +40,11 @@ _BODY: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A finished picture: PNG bytes, and the task that made it."""
+    """A finished picture: a PNG, or what was asked for and how that came out; and the task that made it."""
 
-    png: bytes
+    data: bytes
     task: Task
+    finished: Finished | None = None
 
 
 def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
@@ -85,7 +87,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
             fields["framing"] = {"kind": "face", "margin": margin, "no_face": no_face}
         recipe = Recipe.of_fields(fields)
         made = await cut_out(photos, caller, await receive_one(request, photos), recipe)
-        return Response(made.png, media_type="image/png")
+        return Response(made.data, media_type="image/png")
 
     return router
 
@@ -115,10 +117,17 @@ def check_one(form: forms.Received) -> None:
         raise InputError("one_photo", "This takes one photo.", "Send many as a job: POST /api/v1/jobs.")
 
 
-async def cut_out(service: PhotoService, caller: Caller, form: forms.Received, recipe: Recipe) -> Made:
+async def cut_out(
+    service: PhotoService,
+    caller: Caller,
+    form: forms.Received,
+    recipe: Recipe,
+    finish: Finish | None = None,
+) -> Made:
     """Run a job of one photo and model, and forget it when its picture is made.
 
-    Raises ApiError still_running with the job's id, and what went wrong with the task as InputError.
+    `finish` asks for another picture than the recipe's. Raises ApiError still_running with the job's
+    id, and what went wrong with the task as InputError.
     """
     try:
         await asyncio.to_thread(jobs.check_quota, service, caller)
@@ -135,16 +144,19 @@ async def cut_out(service: PhotoService, caller: Caller, form: forms.Received, r
         await asyncio.sleep(_LOOK_AGAIN_S)
         job = await asyncio.to_thread(service.job, job.id)
     try:
-        return await asyncio.to_thread(_outcome, service, job.id)
+        return await asyncio.to_thread(_outcome, service, job.id, finish)
     finally:
         with suppress(ServiceError):  # somebody else deleted it
             await asyncio.to_thread(service.delete, job.id)
 
 
-def _outcome(service: PhotoService, job_id: str) -> Made:
+def _outcome(service: PhotoService, job_id: str, finish: Finish | None) -> Made:
     task = service.task(job_id, 0)
+    if task.state is TaskState.DONE and finish is not None:
+        data, finished = service.finish(job_id, 0, finish)
+        return Made(data=data, task=task, finished=finished)
     if task.state is TaskState.DONE:
-        return Made(png=Path(service.picture(job_id, 0, "cutout")).read_bytes(), task=task)
+        return Made(data=Path(service.picture(job_id, 0, "cutout")).read_bytes(), task=task)
     problem = task.problem or Problem(
         code="cancelled", message="The job was cancelled.", advice="Send the photo again."
     )

@@ -28,6 +28,13 @@ def test_without_keys_only_this_machine_is_answered(running: Runtime, client: Te
     assert elsewhere.get("/v1/health").status_code == 200
 
 
+def test_without_keys_a_key_is_neither_needed_nor_in_the_way(running: Runtime, client: TestClient) -> None:
+    assert client.get("/v1/jobs", headers=with_key("whatever a client always sends")).status_code == 200
+    elsewhere = local(create_api(lambda: running.service), host="10.0.0.7")
+    check_problem(elsewhere.get("/v1/jobs", headers=with_key("whatever")), 403, "loopback_only")
+    assert elsewhere.get("/v1/jobs", headers=with_key(running.service.sign(DASHBOARD))).status_code == 200
+
+
 def test_without_keys_the_server_goes_by_its_local_name_only(client: TestClient) -> None:
     for host in ("rebound.example", "localhost.example:8501", "10.0.0.7"):
         check_problem(client.get("/v1/jobs", headers={"Host": host}), 403, "host_not_allowed")

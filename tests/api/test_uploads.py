@@ -3,19 +3,17 @@
 import io
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 
-from photoproc.api.app import create_api
 from photoproc.bootstrap import Runtime
 from tests.api.conftest import Changed
+from tests.api.listening import at_rest, listening
 from tests.api.support import Api, check_problem, jpeg
-from tests.server import free_port
 from tests.waiting import until
 
 BOUNDARY = "----photoproc"
@@ -23,16 +21,17 @@ BOUNDARY = "----photoproc"
 
 @pytest.fixture(scope="module")
 def port(running: Runtime) -> Iterator[int]:
-    """A real web server with the API."""
-    number = free_port()
-    api = create_api(lambda: running.service)
-    server = uvicorn.Server(uvicorn.Config(api, port=number, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until(lambda: server.started)
-    yield number
-    server.should_exit = True
-    thread.join()
+    """The port of a real web server with the API."""
+    with listening(running.service) as address:
+        number = urlsplit(address).port
+        assert number is not None
+        yield number
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_runs(running: Runtime) -> None:
+    """Jobs that other tests have left would come and go among the files that are compared here."""
+    at_rest(running.service)
 
 
 def files(running: Runtime) -> set[Path]:
@@ -56,7 +55,7 @@ def sending(port: int, length: int | None) -> Iterator[socket.socket]:
     with closing(socket.create_connection(("127.0.0.1", port))) as wire:
         size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
         wire.sendall(
-            f"POST /v1/jobs HTTP/1.1\r\nHost: localhost:{port}\r\n"
+            f"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost:{port}\r\n"
             f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n{size}\r\n\r\n".encode()
         )
         yield wire
