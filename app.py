@@ -5,6 +5,7 @@ streamlit run app.py
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import streamlit as st
@@ -17,6 +18,8 @@ from photoproc.api.app import create_api
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[None]:
     """Start the worker with the server; give its tasks back when the server ends."""
+    # By default there are a few threads a core, and listeners that wait on the disk would hold them all.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32))
     await asyncio.to_thread(bootstrap.runtime)
     bootstrap.leave_in_time()
     try:

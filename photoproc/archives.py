@@ -21,8 +21,8 @@ _DAMAGE = (zipfile.BadZipFile, struct.error, EOFError, NotImplementedError, Valu
 
 
 @dataclass(slots=True)
-class _Budget:
-    """How much an archive may still unpack to."""
+class Budget:
+    """How much the archives of one upload may still unpack to, together."""
 
     left_bytes: int
 
@@ -34,7 +34,7 @@ class Entry:
     name: str
     _packed: zipfile.ZipFile
     _info: zipfile.ZipInfo
-    _budget: _Budget
+    _budget: Budget
     _settings: Settings
 
     def chunks(self) -> Iterator[bytes]:
@@ -71,7 +71,7 @@ class Entry:
             )
 
 
-def unpack(stream: BinaryIO, settings: Settings) -> Iterator[Entry]:
+def unpack(stream: BinaryIO, settings: Settings, budget: Budget) -> Iterator[Entry]:
     """The entries of a ZIP that may be photos, in its order; raises ArchiveError before the first."""
     try:
         packed = zipfile.ZipFile(cast(BinaryIO, _Listing(stream, settings.max_archive_entries)))
@@ -80,7 +80,6 @@ def unpack(stream: BinaryIO, settings: Settings) -> Iterator[Entry]:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise _broken(str(error)) from error
-    budget = _Budget(settings.max_archive_expanded_mb * MIB)
     with packed:
         for info in entries:
             yield Entry(info.filename, packed, info, budget, settings)

@@ -119,6 +119,7 @@ class Runtime:
 _runtime: Runtime | None = None
 _ended = False
 _guard = threading.Lock()
+_stopping = threading.Lock()
 
 
 def runtime() -> Runtime:
@@ -158,10 +159,11 @@ def install(made: Runtime | None) -> None:
 def shut_down() -> None:
     """Stop the process's runtime for good, if it was started. Idempotent."""
     global _runtime, _ended
-    with _guard:
-        if _runtime is not None:
-            _runtime.stop()
-        _runtime, _ended = None, True
+    with _stopping:  # whoever comes second waits until it is done
+        with _guard:
+            made, _runtime, _ended = _runtime, None, True
+        if made is not None:  # requests that come meanwhile are told, not kept waiting
+            made.stop()
 
 
 def leave_in_time(limit_s: float = 8.0) -> None:

@@ -62,12 +62,13 @@ class Incoming:
             self.discard()
             raise
 
-    def close(self) -> Received:
-        """The file, synced to disk."""
+    def close(self, *, sync: bool = True) -> Received:
+        """The file, synced to disk unless it is only passing through."""
         try:
             with self._out:
                 self._out.flush()
-                os.fsync(self._out.fileno())
+                if sync:
+                    os.fsync(self._out.fileno())
         except OSError as error:
             self.path.unlink(missing_ok=True)
             raise disk_error(error) from error

@@ -4,9 +4,8 @@ Pictures are only copied here; their headers are read in a child process (`inspe
 made to bring down a parser brings down nothing else.
 """
 
-from collections.abc import Iterator
+import io
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -65,8 +64,9 @@ class Intake:
         """
         with self.reception(batch) as coming:
             head = stream.read(_HEAD_BYTES)
+            size = stream.seek(0, io.SEEK_END)
             stream.seek(0)
-            if head.startswith(archives.ZIP_MAGIC):
+            if head.startswith(archives.ZIP_MAGIC) and size <= self._settings.max_archive_mb * MIB:
                 coming.take_archive(display_name(name), stream)
             else:
                 with coming.file(name) as file:
@@ -74,14 +74,9 @@ class Intake:
                         file.write(chunk)
             return coming.finish()
 
-    @contextmanager
-    def reception(self, batch: str) -> "Iterator[Reception]":
-        """Take in several files piece by piece; what was not staged by the end is forgotten."""
-        coming = Reception(self, self._blobs, self._settings, batch)
-        try:
-            yield coming
-        finally:
-            coming.abandon()
+    def reception(self, batch: str) -> "Reception":
+        """Take in several files piece by piece; `abandon` it (or leave its context) in the end."""
+        return Reception(self, self._blobs, self._settings, batch)
 
     def thumbnail(self, batch: str, sha256: str) -> Path:
         """The small picture of a staged photo, made in a child the first time; raises PhotoError."""
@@ -160,7 +155,7 @@ class _Asked:
 
 
 class Reception:
-    """The files of one request or session as they come; see `Intake.reception`."""
+    """The files of one request or session as they come; what is not staged in the end is forgotten."""
 
     def __init__(self, intake: Intake, blobs: Blobs, settings: Settings, batch: str) -> None:
         self._intake = intake
@@ -168,6 +163,13 @@ class Reception:
         self._settings = settings
         self._batch = batch
         self._came: list[_Asked | Refusal] = []
+        self._budget = archives.Budget(settings.max_archive_expanded_mb * MIB)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abandon()
 
     @property
     def file_count(self) -> int:
@@ -181,7 +183,7 @@ class Reception:
     def take_archive(self, shown: str, stream: BinaryIO) -> None:
         """Take in the entries of a ZIP."""
         try:
-            for entry in archives.unpack(stream, self._settings):
+            for entry in archives.unpack(stream, self._settings, self._budget):
                 with self.file(entry.name, archive=shown) as file:
                     try:
                         for chunk in entry.chunks():
@@ -308,7 +310,7 @@ class Upload:
             assert self._problem is not None
             self._reception.refuse(self._shown, self._problem)
         elif self._is_archive:
-            self._unpack(self._file.close())
+            self._unpack(self._file.close(sync=False))
         else:
             self._reception.take_photo(self._name, self._shown, self._file.close())
 

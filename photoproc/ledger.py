@@ -47,11 +47,11 @@ class Ledger:
         found: list[Event] = []
         while len(found) < limit:
             record = self._db.get(_events(job_id, after + 1), [])
-            new = record[after % EVENTS_PER_RECORD :][: limit - len(found)]
+            new = [event_of(entry) for entry in record if entry["cursor"] > after][: limit - len(found)]
             if not new:
                 break
-            found += [event_of(entry, after + place) for place, entry in enumerate(new, start=1)]
-            after += len(new)
+            found += new
+            after = new[-1].cursor
         return found
 
     def _forget(self, job_id: str, progress: Progress) -> None:

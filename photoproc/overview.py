@@ -105,11 +105,11 @@ class Overview:
 
     def readiness(self) -> dict[str, str]:
         """What keeps the tool from working, by part: worker, store, disk, model; empty when it is ready."""
-        system = self.system(with_disk_use=False)
+        held_up = self._worker.problem
         default = self._weights.state(self.settings.default_model)
         reasons = {
-            "worker": "" if system.worker_alive else "The worker is not running.",
-            "store": "" if system.worker_problem is None else system.worker_problem.message,
+            "worker": "" if self._worker.alive else "The worker is not running.",
+            "store": "" if held_up is None else held_up.message,
             "disk": "",
             "model": "",
         }

@@ -151,6 +151,7 @@ def event_record(
 ) -> dict[str, object]:
     """An event as it is kept: after it, the job's progress was this."""
     return {
+        "cursor": progress.revision,
         "at": now,
         "tasks": _spans(numbers),
         "to": to.value,
@@ -161,12 +162,12 @@ def event_record(
     }
 
 
-def event_of(record: Mapping[str, Any], cursor: int) -> Event:
+def event_of(record: Mapping[str, Any]) -> Event:
     """An event from its record."""
     counts = Counts(**dict(zip((one.name for one in fields(Counts)), record["counts"], strict=True)))
     spans = (range(first, last + 1) for first, last in record["tasks"])
     return Event(
-        cursor=cursor,
+        cursor=record["cursor"],
         at=record["at"],
         numbers=tuple(number for span in spans for number in span),
         to=TaskState(record["to"]),

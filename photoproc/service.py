@@ -73,7 +73,7 @@ class PhotoService(Overview):
         """Raise ServiceError disk_full where there is no room for an upload of so many bytes."""
         self._blobs.check_space(coming_bytes)
 
-    def reception(self, batch: str) -> AbstractContextManager[Reception]:
+    def reception(self, batch: str) -> Reception:
         """Take in several uploads piece by piece; see `Intake.reception`."""
         return self._intake.reception(_checked(batch, "upload"))
 
@@ -214,8 +214,8 @@ class PhotoService(Overview):
 
     def jobs_after(
         self, cursor: str | None, *, owner: str | None = None, state: JobState | None = None, limit: int
-    ) -> list[Job]:
-        """Jobs older than job `cursor` (the newest where it is None), of an owner and in a state."""
+    ) -> tuple[list[Job], str | None]:
+        """Jobs of an owner and in a state, newest first, from `cursor` on; and where the next page begins."""
         found: list[Job] = []
         for job_id in self._store.job_ids(after=cursor):
             with suppress(ServiceError):  # deleted between the two reads
@@ -223,8 +223,13 @@ class PhotoService(Overview):
                 if (owner is None or job.owner == owner) and (state is None or job.state is state):
                     found.append(job)
             if len(found) == limit:
-                break
-        return found
+                with suppress(ServiceError):
+                    return found, self._store.cursor(found[-1].id)
+        return found, None
+
+    def standing(self, job_id: str) -> tuple[JobState, int]:
+        """A job's state and revision, cheaply; raises not_found."""
+        return self._store.standing(_checked(job_id))
 
     def snapshot(self, job_id: str) -> tuple[Job, str]:
         """A job and the states of its tasks, a letter each, at one moment; raises not_found."""

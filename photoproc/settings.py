@@ -1,6 +1,7 @@
 """Settings from PHOTOPROC_* environment variables: built once, passed in."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ MIB = 1024 * 1024
 
 
 _MIN_KEY = 16
+_NAME = re.compile(r"[\w.@-]{1,60}")
 
 
 def _api_keys(given: SecretStr) -> list[tuple[str, str]]:
@@ -84,9 +86,10 @@ class Settings(BaseSettings):
     @classmethod
     def _pairs(cls, given: SecretStr) -> SecretStr:
         pairs = _api_keys(given)
-        if any(not name or len(key) < _MIN_KEY for name, key in pairs):
+        if any(not _NAME.fullmatch(name) or len(key) < _MIN_KEY for name, key in pairs):
             raise ValueError(
-                f"write name:key pairs with commas between; a key has {_MIN_KEY} letters or more"
+                "write name:key pairs with commas between; a name has letters, digits and . _ @ -, "
+                f"a key {_MIN_KEY} letters or more"
             )
         if len({name for name, _ in pairs}) < len(pairs):
             raise ValueError("two keys have the same name")

@@ -23,7 +23,18 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from photoproc.errors import Problem, ServiceError, not_found
-from photoproc.jobs import STATE_OF_CODE, Counts, Job, Photo, Refusal, Task, TaskState, Warn, job_state
+from photoproc.jobs import (
+    STATE_OF_CODE,
+    Counts,
+    Job,
+    JobState,
+    Photo,
+    Refusal,
+    Task,
+    TaskState,
+    Warn,
+    job_state,
+)
 from photoproc.queue import Queue
 from photoproc.recipe import Recipe
 from photoproc.records import (
@@ -113,13 +124,26 @@ class Store(Queue):
         return None if found is None else str(found)
 
     def job_ids(self, *, after: str | None = None) -> Iterator[str]:
-        """All jobs, newest first; those before job `after` in time, where it is given and still there."""
-        last = int(self._db.get("jobs:last", 0))
-        record = None if after is None else self._db.get(f"job:{after}")
-        first = last if record is None else int(record["page"])
+        """All jobs, newest first; or those that were made before the one whose cursor is `after`."""
+        first, older = int(self._db.get("jobs:last", 0)), None
+        if after is not None:
+            place, count, job_id = after.split("-")
+            first = int(place)
+            ids = self._db.get(f"jobs:{first}", [])
+            # Where the job is gone, so many older ones stood beside it.
+            older = ids.index(job_id) if job_id in ids else int(count)
         for page in range(first, -1, -1):
-            ids = list(reversed(self._db.get(f"jobs:{page}", [])))
-            yield from ids[ids.index(after) + 1 :] if after in ids else ids
+            ids = self._db.get(f"jobs:{page}", [])
+            yield from reversed(ids if older is None else ids[:older])
+            older = None
+
+    def cursor(self, job_id: str) -> str:
+        """Where to go on with `job_ids` after a job, also if it is deleted meanwhile; raises not_found."""
+        record = self._db.get(f"job:{job_id}")
+        ids = [] if record is None else self._db.get(f"jobs:{record['page']}", [])
+        if job_id not in ids:
+            raise not_found("job")
+        return f"{record['page']}-{ids.index(job_id)}-{job_id}"
 
     def unfinished(self) -> list[str]:
         """The jobs with queued or running tasks, oldest first."""
@@ -159,6 +183,13 @@ class Store(Queue):
             output_bytes=progress.output_bytes,
             owner=record.get("owner", ""),
         )
+
+    def standing(self, job_id: str) -> tuple[JobState, int]:
+        """A job's state and revision, for who asks again and again; raises not_found."""
+        progress = self._progress(job_id)
+        if progress is None:
+            raise not_found("job")
+        return job_state(Counts.of(progress.states), cancelled=progress.cancelled), progress.revision
 
     def events(self, job_id: str, *, after: int, limit: int) -> list[Event]:
         """What changed since revision `after`, oldest first, at most `limit`; raises not_found."""

@@ -740,6 +740,20 @@ def test_thousands_that_move_at_once_are_one_short_event(store: Store) -> None:
     assert kept < 300
 
 
+def test_the_log_of_a_job_that_is_older_than_the_log_itself_has_a_gap_and_no_wrong_numbers(
+    store: Store,
+) -> None:
+    create(store, "j", 40)
+    for number in range(35):
+        assert store.claim("a", ["u2net"], token=f"t{number}", now=1)
+    store._db.cache.delete("events:j:0")
+    store._db.cache.delete("events:j:1")
+    assert store.claim("a", ["u2net"], token="t", now=1)
+    assert [event.cursor for event in store.events("j", after=35, limit=9)] == [36]
+    assert [event.cursor for event in store.events("j", after=33, limit=9)] == [36]
+    assert store.events("j", after=3, limit=9) == []
+
+
 def test_a_deleted_job_leaves_no_event(store: Store) -> None:
     create(store, "j", 40)
     for number in range(40):
@@ -770,7 +784,12 @@ def test_jobs_are_read_on_from_one_of_them(store: Store) -> None:
     names = [create(store, f"{n:03}") for n in range(120)]
     newest = list(reversed(names))
     for place in (0, 49, 50, 68, 119):
-        assert list(store.job_ids(after=newest[place])) == newest[place + 1 :]
+        cursor = store.cursor(newest[place])
+        assert list(store.job_ids(after=cursor)) == newest[place + 1 :]
+    cursor = store.cursor(newest[30])
+    for name in newest[:31]:  # as who cleans up page by page does
+        store.delete_job(name)
+    assert list(store.job_ids(after=cursor)) == newest[31:]
 
 
 class AnyOrder(RuleBasedStateMachine):

@@ -79,6 +79,7 @@ class Door:
     def job(self, connection: HTTPConnection, job_id: str, token: str | None) -> Job:
         """A job that the caller, or a signed link, may see; raises not_found and what `caller` raises."""
         service = self._service()
+        self._check_origin(connection, service.settings.origins)
         if token is not None:
             service.check_link(job_id, token)
             return service.job(job_id)
@@ -121,7 +122,7 @@ class Door:
         origin = connection.headers.get("origin")
         if origin is None or origin.rstrip("/") in allowed:
             return
-        if urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower():
+        if origin.partition("://")[2].lower() == connection.headers.get("host", "").lower() != "":
             return
         raise ApiError(
             Problem(
@@ -159,7 +160,7 @@ def _check_local(connection: HTTPConnection) -> None:
             )
         )
     # A site may have its own name resolve to 127.0.0.1, and its pages would then be of the same origin.
-    if urlsplit(f"//{connection.headers.get('host', '')}").hostname not in _LOCAL_NAMES:
+    if _host_name(connection.headers.get("host", "")) not in _LOCAL_NAMES:
         raise ApiError(
             Problem(
                 code="host_not_allowed",
@@ -167,6 +168,13 @@ def _check_local(connection: HTTPConnection) -> None:
                 advice="Use http://localhost, or have PHOTOPROC_API_KEYS set.",
             )
         )
+
+
+def _host_name(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 _bearer = HTTPBearer(auto_error=False, description="An API key.")

@@ -32,19 +32,19 @@ def create(service: Callable[[], PhotoService], gates: Gates, door: Door) -> API
 
     @router.get("/jobs/{job_id}/events", name="Read a job's log")
     def log(
-        job: Read, after: After = None, limit: Annotated[int, Query(ge=1, le=_AT_ONCE)] = _AT_ONCE
+        job: Read,
+        token: Token = None,
+        after: After = None,
+        limit: Annotated[int, Query(ge=1, le=_AT_ONCE)] = _AT_ONCE,
     ) -> shapes.EventPage:
         """What happened since `after`; the same as the WebSocket at this address sends.
 
         Also for scripts that cannot hold a socket: ask again with `after` = `cursor` until `final`.
         """
-        events, cursor = read(service(), job.id, after, limit)
-        now = service().job(job.id)
+        events, cursor = read(service(), job.id, after, limit, token)
+        state, revision = service().standing(job.id)
         return shapes.EventPage(
-            events=events,
-            cursor=cursor,
-            state=now.state,
-            final=now.state.final and now.revision == cursor,
+            events=events, cursor=cursor, state=state, final=state.final and revision == cursor
         )
 
     @router.websocket("/jobs/{job_id}/events")
@@ -54,11 +54,13 @@ def create(service: Callable[[], PhotoService], gates: Gates, door: Door) -> API
         except PhotoprocError as error:
             await socket.send_denial_response(problems.answer(error))
             return
-        await socket.accept()
-        leaving = asyncio.create_task(_until_left(socket))
         with suppress(WebSocketDisconnect, RuntimeError):  # gone while we were sending
-            await follow(socket, service, job_id, after, leaving)
-        leaving.cancel()
+            await socket.accept()
+            leaving = asyncio.create_task(_until_left(socket))
+            try:
+                await follow(socket, service, job_id, after, token, leaving)
+            finally:
+                leaving.cancel()
 
     return router
 
@@ -68,20 +70,21 @@ async def follow(
     service: Callable[[], PhotoService],
     job_id: str,
     after: int | None,
+    token: str | None,
     leaving: "asyncio.Task[None]",
 ) -> None:
     """Send what happens in a job until it has ended or the listener has left."""
     told = False
     while not leaving.done():
         try:
-            sent, cursor = await asyncio.to_thread(read, service(), job_id, after, _AT_ONCE)
-            over = not sent and await asyncio.to_thread(_has_ended, service(), job_id, cursor)
+            sent, cursor = await asyncio.to_thread(read, service(), job_id, after, _AT_ONCE, token)
+            over = not sent and (await asyncio.to_thread(service().standing, job_id))[0].final
             if over and not told:  # whoever listens hears at least where the job stands
-                sent, _ = await asyncio.to_thread(read, service(), job_id, None, 1)
+                sent, cursor = await asyncio.to_thread(read, service(), job_id, None, 1, token)
             after = cursor
         except PhotoprocError as error:
             code = _GONE if error.problem.code == "not_found" else 1011
-            await socket.close(code, error.problem.message)
+            await socket.close(code, error.problem.code)
             return
         for event in sent:
             await socket.send_text(event.model_dump_json())
@@ -94,21 +97,22 @@ async def follow(
 
 
 def read(
-    service: PhotoService, job_id: str, after: int | None, limit: int
+    service: PhotoService, job_id: str, after: int | None, limit: int, token: str | None
 ) -> tuple[list[shapes.Snapshot | shapes.Change], int]:
-    """The events after a cursor and the cursor they lead to; a snapshot where there is no cursor."""
+    """The events after a cursor and the cursor they lead to; a snapshot where the log does not go on there.
+
+    `token` is the link it was asked by: who came by one gets no fresh one.
+    """
     if after is not None:
+        if after == service.standing(job_id)[1]:
+            return [], after
         found = service.events(job_id, after=after, limit=limit)
-        if found or after <= service.job(job_id).revision:
+        if found and found[0].cursor == after + 1:
             models = max(1, len(service.job(job_id).recipe.task_models))
-            return [shapes.change(one, models) for one in found], found[-1].cursor if found else after
+            return [shapes.change(one, models) for one in found], found[-1].cursor
     job, states = service.snapshot(job_id)
-    return [shapes.snapshot(job, states, service.sign(job_id), time.time())], job.revision
-
-
-def _has_ended(service: PhotoService, job_id: str, cursor: int) -> bool:
-    job = service.job(job_id)
-    return job.state.final and job.revision == cursor
+    link = token or service.sign(job_id)
+    return [shapes.snapshot(job, states, link, time.time())], job.revision
 
 
 async def _until_left(socket: WebSocket) -> None:

@@ -2,26 +2,33 @@
 
 import asyncio
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self, TypeVar
 
 import structlog
 from fastapi import Request
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from photoproc.api.problems import ApiError
 from photoproc.errors import InputError, Problem
+from photoproc.files import disk_error
 from photoproc.intake import Accepted, Reception, Upload
 from photoproc.service import PhotoService
 from photoproc.settings import MIB
 
 log = structlog.get_logger()
+
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
+_threads = ThreadPoolExecutor(16, thread_name_prefix="upload")
 
 _PIECE_BYTES = 256 * 1024
 _MAX_FIELD_BYTES = 256 * 1024
@@ -59,44 +66,47 @@ async def receive(request: Request, service: PhotoService, *, encoded: str | Non
             )
         )
     check_size(request, service)
-    batch = service.new_batch()
-    try:
-        with service.reception(batch) as reception:
-            limit = service.settings.max_photos_per_job
-            with _Form(reception, options[b"boundary"], limit, encoded) as form:
-                async for piece in pieces(request, service):
-                    await asyncio.to_thread(form.write, piece)
-                form.end()
-            accepted = await asyncio.to_thread(reception.finish)
-    except BaseException as error:
-        await asyncio.to_thread(service.drop_batch, batch)
-        if isinstance(error, ClientDisconnect):
-            log.info("upload_abandoned", batch=batch)
-        raise
-    return Received(batch, accepted, form.fields, tuple(form.file_fields))
+    async with _receiving(service) as reception:
+        with _Form(reception, options[b"boundary"], service.settings.max_photos_per_job, encoded) as form:
+            async for piece in pieces(request, service):
+                await in_thread(form.write, piece)
+            form.end()
+        accepted = await in_thread(reception.finish)
+    return Received(accepted.batch, accepted, form.fields, tuple(form.file_fields))
 
 
 async def receive_encoded(request: Request, service: PhotoService, media_type: str, field: str) -> Received:
     """Take in a JSON object or URL-encoded form with a file as base64 in `field`; raises like `receive`."""
     check_size(request, service)
-    batch = service.new_batch()
     with service.scratch() as body, service.scratch() as picture:
-        with body.open("xb") as out:
-            async for piece in pieces(request, service):
-                if out.tell() + len(piece) > _MAX_ENCODED_BYTES:
-                    raise _encoded_too_large()
-                await asyncio.to_thread(out.write, piece)
-        fields = await asyncio.to_thread(service.unwrap, body, picture, media_type, field)
-        names = (field,) if picture.exists() else ()
+        come = 0
         try:
-            with service.reception(batch) as reception:
-                if names:
-                    await asyncio.to_thread(_take, reception, picture)
-                accepted = await asyncio.to_thread(reception.finish)
-        except BaseException:
-            await asyncio.to_thread(service.drop_batch, batch)
-            raise
-    return Received(batch, accepted, fields, names)
+            with body.open("xb") as out:
+                async for piece in pieces(request, service):
+                    come += len(piece)
+                    if come > _MAX_ENCODED_BYTES:
+                        raise _encoded_too_large()
+                    await in_thread(out.write, piece)
+        except OSError as error:
+            raise disk_error(error) from error
+        fields = await in_thread(service.unwrap, body, picture, media_type, field)
+        names = (field,) if picture.exists() else ()
+        async with _receiving(service) as reception:
+            if names:
+                await in_thread(_take, reception, picture)
+            accepted = await in_thread(reception.finish)
+    return Received(accepted.batch, accepted, fields, names)
+
+
+async def receive_body(request: Request, service: PhotoService) -> Received:
+    """Take in a request whose body is one file; raises like `receive`."""
+    check_size(request, service)
+    async with _receiving(service) as reception:
+        with reception.file("photo") as file:
+            async for piece in pieces(request, service):
+                await in_thread(file.write, piece)
+        accepted = await in_thread(reception.finish)
+    return Received(accepted.batch, accepted, {})
 
 
 def _take(reception: Reception, path: Path) -> None:
@@ -105,30 +115,36 @@ def _take(reception: Reception, path: Path) -> None:
             file.write(piece)
 
 
+async def in_thread(function: Callable[P, Answer], *args: P.args, **options: P.kwargs) -> Answer:
+    """Run what may take long: uploads have threads of their own, so that nobody else waits for a ZIP."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_threads, partial(function, *args, **options))
+
+
+@asynccontextmanager
+async def _receiving(service: PhotoService) -> AsyncIterator[Reception]:
+    """A reception of which nothing is left where the block raises."""
+    batch = service.new_batch()
+    reception = service.reception(batch)
+    try:
+        yield reception
+    except BaseException as error:
+        await in_thread(service.drop_batch, batch)
+        if isinstance(error, ClientDisconnect):
+            log.info("upload_abandoned", batch=batch)
+        raise
+    finally:
+        await in_thread(reception.abandon)
+
+
 @asynccontextmanager
 async def dropped_if_refused(form: Received, service: PhotoService) -> AsyncIterator[None]:
     """Forget a form's photos where the block raises."""
     try:
         yield
     except BaseException:
-        await asyncio.to_thread(service.drop_batch, form.batch)
+        await in_thread(service.drop_batch, form.batch)
         raise
-
-
-async def receive_body(request: Request, service: PhotoService) -> Received:
-    """Take in a request whose body is one file; raises like `receive`."""
-    check_size(request, service)
-    batch = service.new_batch()
-    try:
-        with service.reception(batch) as reception:
-            with reception.file("photo") as file:
-                async for piece in pieces(request, service):
-                    await asyncio.to_thread(file.write, piece)
-            accepted = await asyncio.to_thread(reception.finish)
-    except BaseException:
-        await asyncio.to_thread(service.drop_batch, batch)
-        raise
-    return Received(batch, accepted, {})
 
 
 def check_size(request: Request, service: PhotoService) -> None:
@@ -224,19 +240,20 @@ class _Form:
         self._parts = 0
         self._whole = False
         self.fields: dict[str, str] = {}
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": self._header_field,
-                "on_header_value": self._header_value,
-                "on_header_end": self._header_end,
-                "on_headers_finished": self._headers_finished,
-                "on_part_data": self._data,
-                "on_part_end": self._end,
-                "on_end": self._all,
-            },
-        )
+        told = {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._all,
+        }
+        try:
+            self._parser = MultipartParser(boundary, told)  # type: ignore[arg-type]
+        except FormParserError as error:
+            raise _broken(str(error)) from error
 
     def __enter__(self) -> Self:
         return self
@@ -251,7 +268,7 @@ class _Form:
         """The next bytes of the body."""
         try:
             self._parser.write(data)
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise _broken(str(error)) from error
 
     def end(self) -> None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from photoproc.api import forms, shapes
-from photoproc.api.callers import Caller, Gates
+from photoproc.api.callers import Caller, Gates, Token
 from photoproc.api.problems import ApiError, responses
 from photoproc.errors import Problem
 from photoproc.jobs import Job, JobState, TaskState
@@ -76,7 +76,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         key = None if idempotency_key is None else f"{caller.name}/{idempotency_key}"
         job = await asyncio.to_thread(photos.made_by, key)
         if job is None:
-            await asyncio.to_thread(check_quota, photos, caller)
+            await asyncio.to_thread(check_quota, photos, caller, 1)
             form = await forms.receive(request, photos)
             job = await asyncio.to_thread(submit_form, photos, form, caller, key)
         else:
@@ -88,19 +88,18 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     @router.get("/jobs", name="List jobs")
     def listed(
         caller: Called,
-        cursor: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
+        cursor: Annotated[str | None, Query(pattern="^[0-9]{1,9}-[0-9]{1,9}-[0-9a-f]{32}$")] = None,
         state: JobState | None = None,
         limit: _Limit = 50,
     ) -> shapes.JobPage:
         """The caller's jobs, newest first, a page at a time."""
-        found = service().jobs_after(cursor, owner=caller.owner, state=state, limit=limit)
-        return shapes.JobPage(
-            items=[shown(job) for job in found], next=found[-1].id if len(found) == limit else None
-        )
+        found, following = service().jobs_after(cursor, owner=caller.owner, state=state, limit=limit)
+        return shapes.JobPage(items=[shown(job) for job in found], next=following)
 
     @router.get("/jobs/{job_id}", name="Look at a job")
     def detail(
         job: Read,
+        token: Token = None,
         cursor: Annotated[
             int | None, Query(ge=0, le=10_000_000, description="The first task's number.")
         ] = None,
@@ -109,7 +108,8 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         limit: _Limit = 50,
     ) -> shapes.JobDetail:
         """A job with its counts and a page of its tasks."""
-        photos, token = service(), service().sign(job.id)
+        photos = service()
+        token = token or photos.sign(job.id)  # who came by a link gets no fresh one
         states = None if state is None else (state,)
         numbers = photos.task_numbers(job.id, states=states, needs_look=needs_look)
         numbers = [number for number in numbers if number >= (cursor or 0)]
@@ -130,12 +130,15 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     @router.post("/jobs/{job_id}/retry", name="Try failed tasks again")
     def retry(
         job: Owned,
+        caller: Called,
         state: Annotated[
             tuple[Literal["failed", "cancelled", "skipped"], ...], Query(description="Which tasks.")
         ] = ("failed",),
     ) -> shapes.JobOut:
         """Queue failed tasks again (or cancelled ones). Idempotent: where there are none, nothing happens."""
-        service().retry(job.id, [TaskState(one) for one in state])
+        photos, states = service(), [TaskState(one) for one in state]
+        check_quota(photos, caller, len(photos.task_numbers(job.id, states=states)))
+        photos.retry(job.id, states)
         return shown(service().job(job.id))
 
     @router.delete("/jobs/{job_id}", status_code=204, name="Delete a job")
@@ -163,6 +166,7 @@ def submit_form(service: PhotoService, form: forms.Received, caller: Caller, key
                 advice="Send photos or ZIPs of photos as “files”.",
             )
             raise ApiError(problem, refused=refused)
+        check_quota(service, caller, len(form.accepted.photos) * len(recipe.task_models))
         return service.submit(
             form.batch,
             form.accepted.photos,
@@ -188,13 +192,13 @@ def _check_names(form: forms.Received) -> None:
         )
 
 
-def check_quota(service: PhotoService, caller: Caller) -> None:
-    """Raise quota_exceeded where a key has too much queued."""
+def check_quota(service: PhotoService, caller: Caller, more: int) -> None:
+    """Raise quota_exceeded where a key would have too many unfinished tasks with so many more."""
     limit = service.settings.max_queued_tasks_per_key
-    if caller.name and service.unfinished_tasks(caller.name) >= limit:
+    if caller.name and more and service.unfinished_tasks(caller.name) + more > limit:
         problem = Problem(
             code="quota_exceeded",
-            message=f"{limit:,} or more tasks of this key are queued already.",
-            advice="Wait until some are finished, or cancel a job.",
+            message=f"This key would have more than {limit:,} unfinished tasks.",
+            advice="Wait until some are finished, cancel a job, or send fewer photos.",
         )
         raise ApiError(problem, headers={"Retry-After": "30"})

@@ -13,10 +13,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from photoproc.api import problems
 from photoproc.api.callers import Gates, JobId, TaskNumber
-from photoproc.errors import Problem, not_found
+from photoproc.errors import InputError, Problem, not_found
 from photoproc.jobs import Job, Photo
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.service import PhotoService, Picture
+from photoproc.settings import MIB
 
 _TYPES = {
     "JPEG": "image/jpeg",
@@ -35,6 +36,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
 }
+_MAX_DATA_URL_BYTES = 32 * MIB
 _Known = Annotated[str | None, Header(alias="If-None-Match", include_in_schema=False)]
 _Side = Annotated[int | None, Query(ge=16, le=8192, description="The longest side, in pixels.")]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -85,6 +87,12 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         task = service().task(job.id, number)
         path = service().picture(job.id, number, "cutout")
         if form == "data_url":
+            if task.cutout is not None and task.cutout.byte_count > _MAX_DATA_URL_BYTES:
+                raise InputError(
+                    "picture_too_large",
+                    f"A data URL is for pictures of up to {_MAX_DATA_URL_BYTES // MIB} MB.",
+                    "Get it as a file: leave “as” away.",
+                )
             encoded = base64.b64encode(_read(path)).decode("ascii")
             return JSONResponse({"data_url": f"data:image/png;base64,{encoded}"})
         name = service().cutout_name(job.id, number) if download else None

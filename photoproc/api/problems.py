@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -12,11 +13,15 @@ from starlette.routing import Match
 
 from photoproc.errors import InputError, PhotoprocError, Problem
 
+log = structlog.get_logger()
+
 MEDIA_TYPE = "application/problem+json"
 
 _STATUS: Mapping[str, int] = {
     "not_found": 404,
-    "model_unknown": 404,
+    "model_unknown": 422,
+    "poison": 422,
+    "cancelled": 409,
     "key_missing": 401,
     "key_unknown": 401,
     "loopback_only": 403,
@@ -33,6 +38,10 @@ _STATUS: Mapping[str, int] = {
     "too_many_photos": 422,
     "too_many_requests": 429,
     "quota_exceeded": 429,
+    "picture_too_large": 413,
+    "out_of_memory": 503,
+    "engine_stopped": 503,
+    "engine_restarted": 503,
     "stopping": 503,
     "store_busy": 503,
     "still_running": 504,
@@ -114,11 +123,22 @@ def install(api: FastAPI) -> None:
     api.add_exception_handler(PhotoprocError, _ours)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _http)
+    api.add_exception_handler(Exception, _unforeseen)
 
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, PhotoprocError)
     return answer(error)
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    log.error("api_error", path=request.url.path, exc_info=error)
+    problem = Problem(
+        code="internal_error",
+        message="The server met an error it does not know.",
+        advice="Try again; if it stays, the server's log has the details.",
+    )
+    return document(problem, 500)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

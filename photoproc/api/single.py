@@ -94,7 +94,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
 
 async def receive_one(request: Request, service: PhotoService) -> forms.Received:
     """The one photo of a request: its body, or a file of its form. Raises like `forms.receive`."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() == "multipart/form-data":
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data":
         form = await forms.receive(request, service)
     else:
         form = await forms.receive_body(request, service)
@@ -130,7 +130,7 @@ async def cut_out(
     id, and what went wrong with the task as InputError.
     """
     try:
-        await asyncio.to_thread(jobs.check_quota, service, caller)
+        await asyncio.to_thread(jobs.check_quota, service, caller, 1)
         job = await asyncio.to_thread(
             service.submit, form.batch, form.accepted.photos, recipe, owner=caller.name
         )
@@ -160,9 +160,9 @@ def _outcome(service: PhotoService, job_id: str, finish: Finish | None) -> Made:
     problem = task.problem or Problem(
         code="cancelled", message="The job was cancelled.", advice="Send the photo again."
     )
-    if task.state is TaskState.CANCELLED or problem.code in ("poison", "task_error"):
-        raise PhotoprocError(problem.code, problem.message, problem.advice)
-    raise InputError(problem.code, problem.message, problem.advice)
+    ours = ("task_error", "out_of_memory")  # and not the photo's fault
+    kind = PhotoprocError if problem.code in ours else InputError
+    raise kind(problem.code, problem.message, problem.advice)
 
 
 def _still_running(service: PhotoService, job_id: str) -> ApiError:

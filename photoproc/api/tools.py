@@ -10,6 +10,8 @@ from prometheus_client.registry import Collector
 
 from photoproc.api import shapes
 from photoproc.api.callers import Caller, Gates
+from photoproc.errors import not_found
+from photoproc.models.catalogue import CATALOGUE
 from photoproc.service import PhotoService
 
 
@@ -67,6 +69,8 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     @router.post("/models/{name}/download", status_code=202, name="Download a model's weights")
     def download(caller: Called, name: str) -> shapes.ModelOut:
         """Fetch weights in the background; `GET /models` tells how far it is. Idempotent."""
+        if name not in CATALOGUE:
+            raise not_found("model")
         service().download_model(name)
         return shapes.model_out(service().model(name), service().speeds().get(name))
 

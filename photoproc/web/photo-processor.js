@@ -32,6 +32,9 @@
  * --pp-font, --pp-card (width of a result), and ::part(root | dropzone | options | button | primary |
  * progress | card | viewer).
  *
+ * Taken off the page, the element ends an upload (the photos stay) and stops asking about its job; put back, it
+ * opens the job again. Moving it changes nothing.
+ *
  * File names come from strangers: everything is set as text, nothing that varies is parsed as HTML.
  */
 
@@ -42,7 +45,7 @@ const CONNECT_MS = 5000;
 const SILENCE_MS = 20_000;
 const PASSING = new Set([0, 429, 502, 503, 504]);
 const MODELS_MS = 3000;
-const LINKS_MS = 3600_000;
+const LINKS_MS = 5000; // links live for a minute at least, and are signed anew after half of it
 const CONNECTION_LOST = "Connection lost, trying again. The job goes on meanwhile.";
 const FINAL = new Set(["done", "failed", "cancelled"]);
 const STATE_OF_CODE = { q: "queued", r: "running", d: "done", D: "done", f: "failed", s: "skipped", c: "cancelled" };
@@ -633,8 +636,8 @@ class Results {
 
 /** Before and after, large: a slider between the two, the next and the previous. */
 class Viewer {
-  constructor(dialog, { results, total, url }) {
-    Object.assign(this, { dialog, results, total, url });
+  constructor(dialog, { results, total, url, mend }) {
+    Object.assign(this, { dialog, results, total, url, mend });
     const q = (selector) => dialog.querySelector(selector);
     this.stage = q(".stage");
     this.slider = q(".slide input");
@@ -674,8 +677,9 @@ class Viewer {
     after.alt = `${task.photo}, cutout by ${task.model}`;
     // The small picture at once, the whole one as soon as it is decoded.
     const whole = new Image();
+    whole.onload = () => whole.decode().then(() => { if (this.number === task.number) after.src = whole.src; }, () => {});
+    whole.onerror = () => this.mend(whole);
     whole.src = this.url(task.links.cutout);
-    whole.decode().then(() => { if (this.number === task.number) after.src = whole.src; }, () => {});
     q(".before").src = this.url(task.links.before);
     const download = this.url(task.links.cutout);
     download.searchParams.set("download", "1");
@@ -1121,7 +1125,7 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
     root.adoptedStyleSheets = [sheet];
     root.innerHTML = SHELL; // a constant
     this.$ = (selector) => root.querySelector(selector);
-    const url = (link) => this.api.url(link);
+    const url = (link) => this.#url(link);
     this.thumbnails = new Thumbnails();
     this.chosen = new Chosen(this.$(".thumbs"), this.thumbnails, () => this.#showChosen());
     this.options = new Options(this.$(".options"), () => this.#showChosen());
@@ -1131,12 +1135,12 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
     });
     this.cards = new Cards({ thumbnails: this.thumbnails, url, open: (task) => this.viewer.open(task) });
     this.results = new Results(this.$(".grid"), {
-      fetchPage: (query) => this.api.json(`jobs/${this.#job.id}`, { query }),
+      fetchPage: (query) => this.#fetchPage(this.#job.id, query),
       card: (task) => this.cards.of(task, { local: this.chosen.files.get(task.photo), several: this.#job.recipe.models?.length > 1 }),
       onChange: () => this.viewer.place(),
       onProblem: (problem) => this.#failed(problem),
     });
-    this.viewer = new Viewer(this.$(".viewer"), { results: this.results, total: () => this.#job?.counts.done ?? 0, url });
+    this.viewer = new Viewer(this.$(".viewer"), { results: this.results, total: () => this.#job?.counts.done ?? 0, url, mend: (image) => this.#mend(image) });
     this.#listen(root);
   }
 
@@ -1159,7 +1163,7 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
   add(files) { return this.#take(Array.from(files, (file) => [file.webkitRelativePath || file.name, file])); }
 
   async start() {
-    if (this.#phase !== "choosing" || !this.chosen.count || !this.options.ready) return;
+    if (!this.isConnected || this.#phase !== "choosing" || !this.chosen.count || !this.options.ready) return;
     this.#notice("");
     this.#refused = [];
     this.#setPhase("uploading");
@@ -1214,12 +1218,26 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
   disconnectedCallback() {
     this.connection.abort();
     this.feed?.stop();
+    queueMicrotask(() => { if (!this.isConnected) this.#leave(); }); // else it was only moved
   }
 
   attributeChangedCallback(name, before, now) {
     if (!this.isConnected || before === now || (name === "job" && (now ?? "") === (this.#job?.id ?? ""))) return;
     this.#restart();
   }
+
+  /** Off the page nothing goes on unseen. What asks again and again looks by itself whether it still may. */
+  #leave() {
+    this.left = true;
+    this.uploading?.abort();
+    this.feed?.stop();
+    this.viewer.close();
+    this.results.clear();
+    clearTimeout(this.modelsTimer);
+  }
+
+  /** Whether what began with this API is still wanted. */
+  #current(api) { return api === this.api && this.isConnected; }
 
   // Beginning: models, key, an earlier job
 
@@ -1232,8 +1250,10 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
       if (!this.isConnected) return;
       this.api = new Api(this.endpoint, this.key || this.#typedKey);
       this.#loadModels();
-      if (this.job && this.job !== this.#job?.id) this.#openJob(this.job);
-      else if (!this.job && this.#job) this.reset();
+      const { left } = this;
+      this.left = false;
+      if (this.job && (left || this.job !== this.#job?.id)) this.#openJob(this.job);
+      else if (!this.job && (this.#job || this.#phase === "running")) this.reset();
       else if (this.#phase === "running") this.#follow(this.#job);
     });
   }
@@ -1244,7 +1264,7 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
     let again_ms = 0;
     try {
       const found = await api.json("models");
-      if (api !== this.api) return;
+      if (!this.#current(api)) return;
       this.#askKey(null);
       if (this.#lost) this.#notice("");
       this.#lost = 0;
@@ -1253,7 +1273,7 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
       const coming = found.items.some((model) => model.state === "downloading" || model.state === "checking");
       if (coming || this.#waits) again_ms = MODELS_MS;
     } catch (problem) {
-      if (api !== this.api) return;
+      if (!this.#current(api)) return;
       this.#lost += 1;
       if (problem.passing) problem.advice = "Trying again.";
       if (this.#lost > 1 && problem.status === 0 && api.base.origin !== location.origin) {
@@ -1262,7 +1282,7 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
       if (this.#lost < 3) this.#failed(problem);
       again_ms = problem.passing ? backoff(this.#lost) : 0;
     }
-    if (again_ms && this.isConnected) this.modelsTimer = setTimeout(() => this.#loadModels(), again_ms);
+    if (again_ms) this.modelsTimer = setTimeout(() => this.#loadModels(), again_ms);
   }
 
   async #openJob(id) {
@@ -1272,13 +1292,15 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
     this.#setPhase("running");
     this.$(".run h2").textContent = "Opening the job";
     this.#meta("");
-    for (let failures = 0; this.job === id; failures += 1) {
+    const { api } = this;
+    const wanted = () => this.job === id && this.#current(api);
+    for (let failures = 0; wanted(); failures += 1) {
       try {
         const job = await this.#fetchJob(id);
-        if (this.job === id) this.#follow(job);
+        if (wanted()) this.#follow(job);
         return;
       } catch (problem) {
-        if (this.job !== id || this.#keyIsWrong(problem)) return;
+        if (!wanted() || this.#keyIsWrong(problem)) return;
         if (!problem.passing) { this.reset(); this.#failed(problem); return; }
         this.#meta(CONNECTION_LOST, true);
         await pause(backoff(failures));
@@ -1329,7 +1351,8 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
       this.#restart();
     };
     this.$(".filters").onchange = (event) => this.results.show(event.target.value);
-    this.$(".archive").onclick = (event) => this.#download(event);
+    for (const link of [this.$(".archive"), this.$(".save")]) link.onclick = (event) => this.#download(event);
+    root.addEventListener("error", ({ target }) => { if (target.localName === "img") this.#mend(target); }, true);
     this.#listenToDrops((over) => this.$(".root").classList.toggle("over", over));
   }
 
@@ -1446,21 +1469,55 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
     this.#progress();
   }
 
+  /** A job with some of its tasks. The links that come with it are the newest. */
+  async #fetchPage(id, query) {
+    const asked = Date.now(); // performance.now() may stand still while the computer sleeps
+    const answer = await this.api.json(`jobs/${encodeURIComponent(id)}`, { query });
+    if (this.#job?.id === id) {
+      this.#job = { ...this.#job, links: answer.links };
+      this.linksAt = asked;
+    }
+    return answer;
+  }
+
   async #fetchJob(id) {
-    const { tasks, next, ...job } = await this.api.json(`jobs/${encodeURIComponent(id)}`, { query: { limit: 1 } });
+    const { tasks, next, ...job } = await this.#fetchPage(id, { limit: 1 });
     return job;
+  }
+
+  /** The address of a link. One token signs all links of a job, so the newest one goes for the old links too. */
+  #url(link) {
+    const url = this.api.url(link);
+    const token = this.#job && this.api.url(this.#job.links.archive).searchParams.get("token");
+    if (token && url.searchParams.has("token")) url.searchParams.set("token", token);
+    return url;
+  }
+
+  /** A picture did not load: its link may have expired. The job is asked for a new one, once for all that fail. */
+  async #mend(image) {
+    const { src } = image;
+    if (!this.#job || !src.includes("token=")) return;
+    if (this.#url(src).href === src) {
+      this.renewing ??= this.#fetchJob(this.#job.id).finally(() => setTimeout(() => { this.renewing = null; }, LINKS_MS));
+      await this.renewing.catch(() => {});
+    }
+    const { href } = this.#url(src);
+    if (href !== src && image.src === src) image.src = href;
   }
 
   async #finish() {
     const { id } = this.#job;
-    for (let failures = 0; this.#job?.id === id; failures += 1) {
+    const { api } = this;
+    const wanted = () => this.#job?.id === id && this.#current(api);
+    for (let failures = 0; wanted(); failures += 1) {
       try {
         const job = await this.#fetchJob(id);
-        if (this.#job?.id !== id) return;
+        if (!wanted()) return;
         if (FINAL.has(job.state)) this.#conclude(job);
         else this.feed.follow(job.links); // tried again from elsewhere meanwhile
         return;
       } catch (problem) {
+        if (!wanted()) return;
         if (!problem.passing) return this.#failed(problem);
         this.#meta(CONNECTION_LOST, true);
         await pause(backoff(failures));
@@ -1470,7 +1527,6 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
 
   #conclude(job) {
     this.#job = job;
-    this.linksAt = performance.now();
     const focus = this.shadowRoot.activeElement?.matches("[data-do=cancel], h2");
     this.#setPhase("finished");
     if (focus) this.$(".archive:not([hidden]), [data-do=again]").focus();
@@ -1481,7 +1537,7 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
 
   async #retry() {
     const job = await this.#post(this.#job.links.retry, this.$("[data-do=retry]"));
-    if (!job) return;
+    if (!job || !this.isConnected) return;
     this.#setPhase("running");
     this.feed.follow(job.links);
     this.$(".run h2").focus();
@@ -1502,15 +1558,17 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
     }
   }
 
-  /** Links expire: a page that was open for long asks for a new one first. */
+  /** Links expire: where they are not quite new, the job is asked for new ones before a download. */
   async #download(event) {
-    if (performance.now() - this.linksAt < LINKS_MS) return;
+    const link = event.currentTarget;
+    link.href = this.#url(link.href);
+    if (Date.now() - this.linksAt < LINKS_MS) return;
     event.preventDefault();
+    const { href } = link;
+    const { id } = this.#job;
     try {
-      this.#job = await this.#fetchJob(this.#job.id);
-      this.linksAt = performance.now();
-      this.#showRun();
-      this.$(".archive").click();
+      await this.#fetchJob(id);
+      if (this.#job?.id === id) h("a", { href: this.#url(href), download: "" }).click();
     } catch (problem) { this.#failed(problem); }
   }
 
@@ -1552,7 +1610,7 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
     else if (!this.transport && this.feed?.cuts) this.#meta(CONNECTION_LOST, true);
     else this.#meta(this.#runWords(job));
     show(".archive", final && counts.done);
-    this.$(".archive").href = this.api.url(job.links.archive);
+    this.$(".archive").href = this.#url(job.links.archive);
     this.$(".archive").textContent = job.output_bytes ? `Download ZIP (${bytes(job.output_bytes)})` : "Download ZIP";
     show("[data-do=retry]", final && counts.failed);
     this.$("[data-do=retry]").textContent = `Retry ${counts.failed.toLocaleString("en")} failed`;

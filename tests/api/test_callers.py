@@ -112,6 +112,31 @@ def test_pages_of_other_sites_are_refused(api: Api) -> None:
     assert api.post({"a.jpg": jpeg()}, headers={"Origin": "http://localhost:8501"}).status_code == 202
 
 
+def test_a_link_does_not_let_pages_of_other_sites_in(api: Api) -> None:
+    archive = api.made({"a.jpg": jpeg()})["links"]["archive"].removeprefix("/api")
+    evil = {"Origin": "https://evil.example"}
+    check_problem(api.client.get(archive, headers=evil), 403, "origin_not_allowed")
+    assert api.client.get(archive).status_code == 200
+
+
+def test_who_came_by_a_link_gets_no_fresh_one(
+    api: Api, running: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = api.made({"a.jpg": jpeg()})
+    token = running.service.sign(job["id"])
+    monkeypatch.setattr(running.service._links, "sign", lambda subject: "fresh")
+    for way in ("", "/events"):
+        answer = api.client.get(f"/v1/jobs/{job['id']}{way}", params={"token": token})
+        assert token in answer.text
+        assert "fresh" not in answer.text
+
+
+@pytest.mark.parametrize("header", ["Origin", "Host"])
+@pytest.mark.parametrize("value", ["http://[", "[", "http://", "://", "http://[::1"])
+def test_an_address_that_cannot_be_read_is_refused(client: TestClient, header: str, value: str) -> None:
+    assert client.get("/v1/jobs", headers={header: value}).status_code == 403
+
+
 def test_pages_of_allowed_sites_may_call(running: Runtime, change: Changed) -> None:
     change(allowed_origins="https://team.example/, https://other.example")
     client = local(create_api(lambda: running.service, origins=running.service.settings.origins))
@@ -146,6 +171,8 @@ def test_a_key_has_a_rate(client: TestClient, change: Changed) -> None:
 def test_a_key_has_a_quota_of_queued_tasks(api: Api, change: Changed) -> None:
     change(api_keys=SecretStr(f"cleo:{CLEO},dora:{BEN}"), max_queued_tasks_per_key=2)
     recipe = {"models": ["bria-rmbg"]}
+    three = {f"{n}.jpg": jpeg(n) for n in range(3)}
+    check_problem(api.post(three, recipe, headers=with_key(CLEO)), 429, "quota_exceeded")
     first = api.post({"a.jpg": jpeg(), "b.jpg": jpeg(1)}, recipe, headers=with_key(CLEO))
     assert first.status_code == 202
     second = api.post({"a.jpg": jpeg()}, recipe, headers=with_key(CLEO))
@@ -156,7 +183,7 @@ def test_a_key_has_a_quota_of_queued_tasks(api: Api, change: Changed) -> None:
     assert api.post({"a.jpg": jpeg()}, headers=with_key(CLEO)).status_code == 202
 
 
-@pytest.mark.parametrize("keys", ["anna", "anna:short", f":{ANNA}", f"anna:{ANNA},anna:{BEN}"])
+@pytest.mark.parametrize("keys", ["anna", "anna:short", f"a/b:{ANNA}", f":{ANNA}", f"anna:{ANNA},anna:{BEN}"])
 def test_keys_that_cannot_be_meant_are_refused_at_the_start(keys: str) -> None:
     with pytest.raises(ValidationError) as raised:
         Settings(api_keys=SecretStr(keys))

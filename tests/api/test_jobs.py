@@ -77,7 +77,7 @@ def test_a_recipe_that_is_not_valid_is_refused_by_field(
 
 
 def test_an_unknown_model_is_refused(api: Api) -> None:
-    check_problem(api.post({"a.jpg": jpeg()}, {"models": ["u3net"]}), 404, "model_unknown")
+    check_problem(api.post({"a.jpg": jpeg()}, {"models": ["u3net"]}), 422, "model_unknown")
 
 
 def test_files_of_which_none_can_be_used_make_no_job(api: Api) -> None:
@@ -208,7 +208,7 @@ def test_weights_can_be_asked_for(api: Api, monkeypatch: pytest.MonkeyPatch) -> 
     answer = api.client.post("/v1/models/silueta/download")
     assert (answer.status_code, answer.json()["name"]) == (202, "silueta")
     assert asked == ["silueta"]
-    check_problem(api.client.post("/v1/models/u3net/download"), 404, "model_unknown")
+    check_problem(api.client.post("/v1/models/u3net/download"), 404, "not_found")
 
 
 def test_the_server_is_ready_or_says_why_not(

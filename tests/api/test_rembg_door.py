@@ -1,6 +1,5 @@
 """What rembg's clients see: the same as of the real `rembg s`, which is started here and asked the same."""
 
-import hashlib
 import io
 import os
 import subprocess
@@ -33,21 +32,13 @@ _WANTED = Path(__file__).with_name("rembg-server.txt")
 
 
 @pytest.fixture(scope="session")
-def rembg_packages(pytestconfig: pytest.Config) -> Path:
-    """A folder with what rembg's server needs beside our environment, kept between runs."""
-    digest = hashlib.sha256(_WANTED.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    assert pytestconfig.cache is not None
-    folder = pytestconfig.cache.mkdir("rembg-server") / digest
-    if not (folder / "complete").exists():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
-        done = subprocess.run(
-            [*command, "--only-binary=:all:", "--target", folder, "-r", _WANTED],
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            skip_or_fail(f"what rembg's server needs cannot be installed: {done.stderr[-300:]}")
-        (folder / "complete").touch()
+def rembg_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what rembg's server needs beside our environment."""
+    folder = tmp_path_factory.mktemp("rembg-server")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+    done = subprocess.run([*command, "--target", folder, "-r", _WANTED], capture_output=True, text=True)
+    if done.returncode:
+        skip_or_fail(f"what rembg's server needs cannot be installed: {done.stderr[-300:]}")
     return folder
 
 

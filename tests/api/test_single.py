@@ -48,7 +48,7 @@ def test_the_recipe_is_in_the_query(api: Api) -> None:
 @pytest.mark.parametrize(
     ("query", "status", "code"),
     [
-        ({"model": "u3net"}, 404, "model_unknown"),
+        ({"model": "u3net"}, 422, "model_unknown"),
         ({"background": "plaid"}, 422, "invalid_request"),
         ({"background": "colour", "colour": "red-ish"}, 422, "invalid_recipe"),
         ({"crop": "face", "no_face": "skip", "background": "keep"}, 400, "no_face"),

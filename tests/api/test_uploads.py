@@ -3,6 +3,7 @@
 import io
 import json
 import socket
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -161,6 +162,27 @@ def test_a_form_that_cannot_be_read_is_refused_and_leaves_nothing(
     answer = api.client.post("/v1/jobs", content=body, headers=headers)
     check_problem(answer, 400, "form_broken")
     assert files(running) == before
+
+
+def test_a_boundary_longer_than_any_is_refused(api: Api) -> None:
+    headers = {"Content-Type": f"multipart/form-data; boundary={'x' * 400}"}
+    check_problem(api.client.post("/v1/jobs", content=b"--", headers=headers), 400, "form_broken")
+
+
+def test_the_zips_of_one_upload_unpack_to_no_more_than_one_may(
+    api: Api, running: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = running.settings.model_copy(update={"max_archive_expanded_mb": 1})
+    monkeypatch.setattr(running.service._intake, "_settings", small)
+    packed = {}
+    for number in range(3):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr(f"{number}.jpg", jpeg(number) + bytes(450_000))
+        packed[f"{number}.zip"] = out.getvalue()
+    job = api.made(packed, {"models": ["bria-rmbg"]})
+    assert [one["code"] for one in job["refused"]] == ["archive_too_large"]
+    assert job["photo_count"] == 2
 
 
 def test_what_is_no_form_is_refused(api: Api) -> None:
