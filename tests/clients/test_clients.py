@@ -5,6 +5,7 @@ import http.server
 import io
 import re
 import threading
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import FilePayload, Locator, Page, Route, expect
+from playwright.sync_api import FilePayload, Locator, Page, Response, Route, expect
 
+from photoproc.clock import SystemClock
+from photoproc.links import Links
 from tests.clients.conftest import Open
 from tests.clients.proxy import proxied
 from tests.pictures import encoded, picture, sample
@@ -344,6 +347,121 @@ def test_an_upload_and_a_job_can_be_cancelled(server: Server, open_page: Open) -
 def job_count(page: Page, server: Server) -> int:
     """How many jobs the server has."""
     return len(page.request.get(f"{server.url}/api/v1/jobs?limit=200").json()["items"])
+
+
+def test_an_element_off_the_page_does_nothing_and_goes_on_when_it_is_back(
+    server: Server, open_page: Open
+) -> None:
+    page = open_page(client(server))
+    before = job_count(page, server)
+    record(page)
+    choose(page, [*photos(30, seed=840), file("large.jpg", encoded(picture(1500, 1500, seed=898)))])
+    page.evaluate("window.kept = document.querySelector('photo-processor')")
+    slow = page.context.new_cdp_session(page)
+    slow.send("Network.enable")
+    pace = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    slow.send("Network.emulateNetworkConditions", {**pace, "uploadThroughput": 200_000})
+    press_process(page)
+    page.wait_for_function("told.uploaded.at(-1) > 0")
+    page.evaluate("document.body.append(kept)")  # moved: the upload goes on
+    sent = page.evaluate("told.uploaded.at(-1)")
+    page.wait_for_function("before => told.uploaded.at(-1) > before", arg=sent)
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/v1/jobs")):
+        page.evaluate("kept.remove()")
+    assert job_count(page, server) == before
+    slow.send("Network.emulateNetworkConditions", {**pace, "uploadThroughput": -1})
+    page.evaluate("document.body.append(kept)")
+    press_process(page)
+    expect(page.locator("button.card").first).to_be_visible(timeout=WORKING_MS)
+
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    page.evaluate("kept.remove()")
+    assert page.evaluate("kept.transport") == ""
+    page.wait_for_timeout(500)  # what was on its way
+    asked.clear()
+    page.wait_for_timeout(2500)
+    assert asked == []
+    page.route("**/v1/jobs/*", lambda route: route.abort())
+    page.evaluate("document.body.append(kept)")
+    expect(page.locator(".meta").get_by_text("Connection lost")).to_be_visible()
+    page.evaluate("kept.remove()")
+    asked.clear()
+    page.wait_for_timeout(2500)
+    assert asked == []
+    page.unroute("**/v1/jobs/*")
+    page.evaluate("document.body.append(kept)")
+    expect(finished(page)).to_be_visible(timeout=WORKING_MS)
+    expect(page.locator("button.card")).to_have_count(31)
+    assert page.evaluate("told.finished") == ["done"]
+    assert job_count(page, server) == before + 1
+
+
+def seen(images: Locator) -> None:
+    """Wait until all images show something."""
+    for image in images.all():
+        expect(image).not_to_have_js_property("naturalWidth", 0)
+
+
+def test_links_that_expired_are_renewed(
+    model_dir: Path, tmp_path: Path, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path / "data", model_dir, link_lifetime_s=60) as server:
+        page = open_page(client(server))
+        page.clock.install()
+        choose(page, photos(3, seed=860))
+        press_process(page)
+        expect(finished(page)).to_be_visible(timeout=WORKING_MS)
+        monkeypatch.setattr("itsdangerous.TimestampSigner.get_timestamp", lambda _: int(time.time()) - 61)
+        key = (tmp_path / "data/link.key").read_text()
+        expired = Links(key, lifetime_s=60, clock=SystemClock()).sign(element(page, "it.job"))
+        link = re.sub("token=.*", f"token={expired}", element(page, "it.result.links.archive"))
+        assert page.request.get(server.url + link).status == 410
+        asked: list[str] = []
+        old, heals = True, True
+
+        def aged(route: Route) -> None:
+            asked.append(route.request.url.partition("?")[2])
+            answer = route.fetch()
+            body = re.sub('token=[^"]+', f"token={expired}", answer.text()) if old else answer.text()
+            route.fulfill(response=answer, body=body)
+
+        def answered(response: Response) -> None:
+            nonlocal old
+            if heals and response.status == 410:
+                old = False
+
+        page.on("response", answered)
+        page.route(re.compile(r"/v1/jobs/\w+\?"), aged)
+        page.reload()
+        expect(page.locator("button.card img")).to_have_count(3)
+        seen(page.locator("button.card img"))
+        assert asked.count("limit=1") == 2  # to open the job, and to renew the links of all three
+
+        old, heals = True, False
+        page.reload()
+        expect(page.locator("button.card img")).to_have_count(3)
+        page.wait_for_function("document.querySelector('photo-processor').renewing")  # in vain
+        page.clock.fast_forward(10_000)
+        heals = True
+        page.locator("button.card").first.click()
+        viewer = page.get_by_role("dialog")
+        expect(viewer.locator(".after")).to_have_attribute("src", re.compile("/cutout"))
+        seen(viewer.locator("img"))
+        asked.clear()
+        with page.expect_download() as one:
+            page.keyboard.press("d")
+        assert one.value.suggested_filename == "00.png"
+        page.keyboard.press("Escape")
+        assert asked == []
+
+        page.clock.fast_forward(10_000)
+        with page.expect_download() as coming:
+            finished(page).click()
+        assert asked == ["limit=1"]
+        with zipfile.ZipFile(coming.value.path()) as archive:
+            assert archive.testzip() is None
 
 
 def test_a_broken_upload_is_sent_again_and_is_one_job(server: Server, open_page: Open) -> None:
