@@ -132,6 +132,31 @@ def test_a_disk_below_its_reserve_takes_nothing_more(root: Path, monkeypatch: py
     blobs.check_space()
 
 
+def test_a_disk_that_fills_up_while_a_file_comes_ends_it_before_it_is_full(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = Blobs(root, min_free_bytes=100)
+    free = iter([1000, 99])
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=next(free)))
+    incoming = blobs.incoming()
+    with pytest.raises(ServiceError) as caught:
+        for _ in range(100):
+            incoming.write(bytes(1 << 20), max_bytes=1 << 30)
+    assert caught.value.problem.code == "disk_full"
+    assert incoming.byte_count < 20 << 20
+    assert files(root) == set()
+
+
+def test_an_announced_upload_that_would_eat_the_reserve_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = Blobs(root, min_free_bytes=100)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    blobs.check_space(900)
+    with pytest.raises(ServiceError):
+        blobs.check_space(901)
+
+
 def test_staging_and_discarding_leave_nothing_in_tmp(blobs: Blobs, root: Path, either: str) -> None:
     upload(blobs)
     upload(blobs)  # the same photo again

@@ -31,7 +31,7 @@ from tests.waiting import until
 _WANTED = Path(__file__).with_name("rembg-server.txt")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def rembg_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what rembg's server needs beside our environment."""
     folder = tmp_path_factory.mktemp("rembg-server")
@@ -42,7 +42,7 @@ def rembg_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def rembg_server(
     rembg_packages: Path, model_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
