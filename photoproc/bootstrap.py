@@ -140,7 +140,10 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = [f"PHOTOPROC_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()]
+        wrong = [
+            f"PHOTOPROC_{str(one['loc'][0]).upper()}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors()
+        ]
         raise SystemExit("Photoproc cannot start.\n" + "\n".join(wrong)) from error
 
 

@@ -309,7 +309,9 @@ class PhotoService(Overview):
                 raise not_found("mask")
             return path
         if task.cutout is None:
-            raise not_found("cutout")
+            raise ServiceError(
+                "not_found", f"This task has no cutout: it is {task.state}.", "There is one once it is done."
+            )
         names = {"cutout": task.cutout.file, "preview": task.cutout.preview, "before": task.cutout.before}
         return self._blobs.output(job_id, names[kind])
 

@@ -60,7 +60,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     Read = Annotated[Job, Depends(gates.reader)]  # noqa: N806, a type
 
     @router.get(
-        "/jobs/{job_id}/archive", name="Download the ZIP", **_answers("application/zip", ranged=False)
+        "/jobs/{job_id}/archive", summary="Download the ZIP", **_answers("application/zip", ranged=False)
     )
     def archive(job: Read) -> Response:
         """The finished cutouts and the manifest, as a ZIP streamed from disk."""
@@ -73,7 +73,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
 
     @router.get(
         "/jobs/{job_id}/tasks/{number}/cutout",
-        name="Get a cutout",
+        summary="Get a cutout",
         **_answers("image/png", "application/json"),
     )
     def cutout(
@@ -99,7 +99,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         assert task.cutout is not None
         return _file(path, "image/png", task.cutout.sha256, known, name)
 
-    @router.get("/jobs/{job_id}/tasks/{number}/original", name="Get the photo", **_answers("image/*"))
+    @router.get("/jobs/{job_id}/tasks/{number}/original", summary="Get the photo", **_answers("image/*"))
     def original(job: Read, number: TaskNumber, download: bool = False, known: _Known = None) -> Response:
         """The photo as it was uploaded."""
         photo = service().task(job.id, number).photo
@@ -107,7 +107,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         name = FilePath(photo.name.replace("\\", "/")).name if download else None
         return _file(path, media_type(photo), photo.sha256, known, name)
 
-    @router.get("/jobs/{job_id}/tasks/{number}/mask", name="Get the mask", **_answers("image/png"))
+    @router.get("/jobs/{job_id}/tasks/{number}/mask", summary="Get the mask", **_answers("image/png"))
     def mask(job: Read, number: TaskNumber, known: _Known = None) -> Response:
         """The model's mask as an 8-bit gray PNG, at the model's own resolution."""
         task = service().task(job.id, number)
@@ -115,7 +115,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         tag = f"{task.photo.sha256}-{task.model}-{CATALOGUE[task.model].weights_id}"
         return _file(path, "image/png", tag, known)
 
-    @router.get("/jobs/{job_id}/tasks/{number}/preview", name="Get a preview", **_answers("image/webp"))
+    @router.get("/jobs/{job_id}/tasks/{number}/preview", summary="Get a preview", **_answers("image/webp"))
     def preview(job: Read, number: TaskNumber, max_side: _Side = None, known: _Known = None) -> Response:
         """A small WebP of the cutout; never larger than the cutout itself."""
         task = service().task(job.id, number)
@@ -127,7 +127,9 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         data = service().preview(job.id, number, longest=max_side)
         return Response(data, media_type="image/webp", headers={**_HEADERS, "ETag": f'"{tag}"'})
 
-    @router.get("/jobs/{job_id}/tasks/{number}/before", name="Get the photo, small", **_answers("image/webp"))
+    @router.get(
+        "/jobs/{job_id}/tasks/{number}/before", summary="Get the photo, small", **_answers("image/webp")
+    )
     def before(job: Read, number: TaskNumber, known: _Known = None) -> Response:
         """A small WebP of the same part of the photo as the cutout shows."""
         return small(job, number, "before", known)

@@ -33,6 +33,7 @@ _STATUS: Mapping[str, int] = {
     "upload_expired": 409,
     "request_too_large": 413,
     "not_a_form": 415,
+    "invalid_request": 422,
     "invalid_recipe": 422,
     "no_photos": 422,
     "too_many_photos": 422,

@@ -92,7 +92,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
 
     @router.post(
         "/remove",
-        name="Cut out one photo, as rembg s does",
+        summary="Cut out one photo, as rembg s does",
         openapi_extra=_form(),
         response_class=Response,
         responses={
@@ -114,7 +114,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         made = await single.cut_out(photos, caller, form, recipe, options.finish)
         return Response(made.data, media_type="image/png")
 
-    @router.get("/remove", name="Refuse an address, which rembg s would fetch", response_class=Response)
+    @router.get("/remove", summary="Refuse an address, which rembg s would fetch", response_class=Response)
     def remove_url(caller: Called, url: Annotated[str, Query(description="Never fetched.")] = "") -> Response:
         """This server asks no other hosts on a caller's behalf: send the photo itself."""
         raise InputError(

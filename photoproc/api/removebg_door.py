@@ -97,7 +97,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
 
     @router.post(
         "/removebg",
-        name="Cut out one photo, as remove.bg does",
+        summary="Cut out one photo, as remove.bg does",
         openapi_extra=_body(),
         response_class=Response,
         responses={
@@ -122,7 +122,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         made = await single.cut_out(photos, caller, form, recipe, finish)
         return _answer(made, options, request)
 
-    @router.get("/account", name="Credits, as remove.bg tells them", responses=_RESPONSES)
+    @router.get("/account", summary="Credits, as remove.bg tells them", responses=_RESPONSES)
     def account(caller: Called) -> dict[str, Any]:
         """There are no credits here: all are 0, and no call costs any."""
         return {"data": {"attributes": {"credits": _NO_CREDITS, "api": {"free_calls": 0, "sizes": "all"}}}}

@@ -54,7 +54,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
 
     @router.post(
         "/remove",
-        name="Cut out one photo",
+        summary="Cut out one photo",
         openapi_extra=_BODY,
         response_class=Response,
         responses={
@@ -66,8 +66,10 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         request: Request,
         caller: Called,
         model: Annotated[str | None, Query(description="The default model without.")] = None,
-        background: Literal["transparent", "colour", "keep"] = "transparent",
-        colour: Annotated[str, Query(description="Of the background, as #rrggbb.")] = "#ffffff",
+        background: Literal["transparent", "colour", "keep"] | None = None,
+        colour: Annotated[
+            str | None, Query(description="Of the background, as #rrggbb; white without.")
+        ] = None,
         crop: Literal["none", "face"] = "none",
         margin: Annotated[float, Query(ge=0, le=2, description="Around the face, in its sizes.")] = 0.6,
         no_face: Literal["keep", "skip"] = "keep",
@@ -78,9 +80,11 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         the job's id, and the job goes on.
         """
         photos = service()
+        check_names(request)
+        background = background or ("transparent" if colour is None else "colour")
         fields: dict[str, Any] = {"background": {"kind": background}}
-        if background == "colour":
-            fields["background"]["colour"] = colour
+        if colour is not None or background == "colour":
+            fields["background"]["colour"] = colour or "#ffffff"
         if background != "keep":
             fields["models"] = [model or photos.settings.default_model]
         if crop == "face":
@@ -90,6 +94,18 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         return Response(made.data, media_type="image/png")
 
     return router
+
+
+def check_names(request: Request) -> None:
+    """Raise InputError where the query has a field that nobody reads: it is a slip of the pen."""
+    known = {param.alias for param in request.scope["route"].dependant.query_params}
+    for name in request.query_params:
+        if name not in known:
+            raise InputError(
+                "invalid_request",
+                f"{name}: there is no such field.",
+                f"There are {', '.join(sorted(known))}.",
+            )
 
 
 async def receive_one(request: Request, service: PhotoService) -> forms.Received:

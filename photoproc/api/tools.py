@@ -35,12 +35,12 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     registry = CollectorRegistry()
     registry.register(_Figures(service))
 
-    @router.get("/health", name="Is it alive?")
+    @router.get("/health", summary="Is it alive?")
     async def health() -> Health:
         """Whether the server answers. Open to all."""
         return Health()
 
-    @router.get("/ready", name="Is it ready?", responses={503: {"model": Ready}})
+    @router.get("/ready", summary="Is it ready?", responses={503: {"model": Ready}})
     def ready(response: Response) -> Ready:
         """Whether worker, store, disk and default model are fit for work; 503 with the reasons if not."""
         reasons = service().readiness()
@@ -49,7 +49,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
 
     @router.get(
         "/metrics",
-        name="Figures for Prometheus",
+        summary="Figures for Prometheus",
         response_class=Response,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
@@ -57,7 +57,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         """Tasks by state and model, seconds by step, queue, children, disk: Prometheus's text format."""
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    @router.get("/models", name="List models")
+    @router.get("/models", summary="List models")
     def models(caller: Called) -> shapes.ModelsOut:
         """The catalogue, with licences and the state of the weights."""
         speeds = service().speeds()
@@ -66,7 +66,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
             items=[shapes.model_out(one, speeds.get(one.spec.name)) for one in service().models()],
         )
 
-    @router.post("/models/{name}/download", status_code=202, name="Download a model's weights")
+    @router.post("/models/{name}/download", status_code=202, summary="Download a model's weights")
     def download(caller: Called, name: str) -> shapes.ModelOut:
         """Fetch weights in the background; `GET /models` tells how far it is. Idempotent."""
         if name not in CATALOGUE:

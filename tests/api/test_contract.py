@@ -25,6 +25,7 @@ JobOf = Callable[[str], str]
 
 schema = schemathesis.openapi.from_asgi("/openapi.json", create_api(bootstrap.service))
 schema.config.generation.update(with_security_parameters=False)
+schema.config.update(request_timeout=120)
 
 
 @schema.auth()

@@ -45,9 +45,16 @@ def test_the_recipe_is_in_the_query(api: Api) -> None:
     assert cutout.getpixel((0, 0)) == (255, 0, 0)
 
 
+def test_a_colour_alone_is_the_backgrounds(api: Api) -> None:
+    answer = api.client.post("/v1/remove", params={"colour": "#00ff00"}, content=sample("astronaut.png"))
+    assert Image.open(io.BytesIO(answer.content)).getpixel((500, 5)) == (0, 255, 0)
+
+
 @pytest.mark.parametrize(
     ("query", "status", "code"),
     [
+        ({"backgroud": "keep"}, 422, "invalid_request"),
+        ({"background": "transparent", "colour": "#ffffff"}, 422, "invalid_recipe"),
         ({"model": "u3net"}, 422, "model_unknown"),
         ({"background": "plaid"}, 422, "invalid_request"),
         ({"background": "colour", "colour": "red-ish"}, 422, "invalid_recipe"),
