@@ -13,7 +13,7 @@ from photoproc.ui.text import byte_size, duration, escaped, plural, said
 def show_models(photos: PhotoService) -> None:
     """Every model with its state; live while something downloads."""
     speeds = photos.speeds()
-    for model in photos.models():
+    for model in [*photos.models(), photos.refiner()]:
         spec = model.spec
         about, state = st.columns([5, 2], vertical_alignment="center")
         details = [

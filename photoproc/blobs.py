@@ -3,8 +3,9 @@
     photos/ab/<sha256>                      every photo once, by content
     masks/ab/<sha256>/<model>-<weights>.png masks of that photo
     staging/<batch>/<sha256>                uploads that are not yet part of a job
-    jobs/<job>/photos/<sha256>              the job's photos
-    jobs/<job>/out/<task>-<token>.*         its cutouts and previews
+    jobs/<job>/photos/<sha256>              the job's photos, and its background picture
+    jobs/<job>/out/<task>-<token>*          its cutouts and previews
+    backgrounds/<sha256>                    pictures to put subjects on
     tmp/                                    being written
 
 Staging and jobs hold hard links to `photos/`, so the file system counts the references: a photo with
@@ -20,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from photoproc.child import Report
+from photoproc.child import Pictured, Report
 from photoproc.errors import ServiceError, not_found
 from photoproc.files import (
     CHUNK_BYTES,
@@ -32,7 +33,7 @@ from photoproc.files import (
     link,
     sync_folder,
 )
-from photoproc.jobs import Cutout
+from photoproc.jobs import Cutout, Extra
 
 STAGING_LIFE_S = 24 * 3600
 """Uploads that become no job are collected after a day."""
@@ -44,7 +45,7 @@ class Blobs:
     def __init__(self, root: Path, *, min_free_bytes: int) -> None:
         self._root = root
         self._min_free_bytes = min_free_bytes
-        for name in ("photos", "masks", "staging", "jobs", "tmp"):
+        for name in ("photos", "masks", "staging", "jobs", "backgrounds", "tmp"):
             (root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
     # Coming in
@@ -190,45 +191,45 @@ class Blobs:
         """Forget what an attempt left behind."""
         shutil.rmtree(self._root / "tmp" / f"out-{token}", ignore_errors=True)
 
-    def adopt(self, job_id: str, number: int, token: str, report: Report) -> Cutout:
+    def adopt(self, job_id: str, number: int, token: str, report: Report, *, suffix: str) -> list[Cutout]:
         """Move an attempt's pictures into the job's folder, durably, under names of this attempt.
 
-        Raises ServiceError disk_full, not_found where the job's folder is gone.
+        `suffix` is that of its pictures. Raises ServiceError disk_full, not_found where the job's folder
+        is gone.
         """
-        files = (report.cutout, report.preview, report.before)
-        assert report.cutout is not None
         folder = self._root / "jobs" / job_id / "out"
-        names = _output_names(number, token)
+        cutouts = [
+            _adopted(picture, f"{_output_stem(number, token)}{f'-{place}' if place else ''}", suffix)
+            for place, picture in enumerate(report.pictures)
+        ]
         try:
-            for name, file in zip(names, files, strict=True):
-                assert file is not None
-                if file.path.exists() or not (folder / name).exists():  # else moved by an earlier try
-                    os.replace(file.path, folder / name)
+            for cutout, picture in zip(cutouts, report.pictures, strict=True):
+                files = (
+                    picture.cutout,
+                    picture.preview,
+                    picture.before,
+                    *(file for _, file in picture.extras),
+                )
+                for name, file in zip(cutout.files, files, strict=True):
+                    if file.path.exists() or not (folder / name).exists():  # else moved by an earlier try
+                        os.replace(file.path, folder / name)
             sync_folder(folder)
         except FileNotFoundError as error:
             raise not_found("job") from error
         except OSError as error:
             raise disk_error(error) from error
-        return Cutout(
-            file=names[0],
-            preview=names[1],
-            before=names[2],
-            sha256=report.cutout.sha256,
-            byte_count=report.cutout.byte_count,
-            size_wh=report.size_wh,
-        )
+        return cutouts
 
-    def drop_output(self, job_id: str, cutout: Cutout) -> None:
-        """Delete the files of a cutout that was not published."""
-        self._drop(job_id, (cutout.file, cutout.preview, cutout.before))
+    def drop_output(self, job_id: str, cutouts: Iterable[Cutout]) -> None:
+        """Delete the files of cutouts that were not published."""
+        for cutout in cutouts:
+            for name in cutout.files:
+                (self._root / "jobs" / job_id / "out" / name).unlink(missing_ok=True)
 
     def drop_attempt(self, job_id: str, number: int, token: str) -> None:
         """Delete what an attempt that was never published may have moved into the job's folder."""
-        self._drop(job_id, _output_names(number, token))
-
-    def _drop(self, job_id: str, names: Iterable[str]) -> None:
-        for name in names:
-            (self._root / "jobs" / job_id / "out" / name).unlink(missing_ok=True)
+        for path in (self._root / "jobs" / job_id / "out").glob(f"{_output_stem(number, token)}[.-]*"):
+            path.unlink(missing_ok=True)
 
     # Masks
 
@@ -245,6 +246,37 @@ class Blobs:
             os.replace(written, path)
         except OSError:
             written.unlink(missing_ok=True)
+
+    # Background pictures
+
+    def keep_background(self, staged: Path) -> None:
+        """Keep a staged photo as a background; raises ServiceError disk_full, upload_expired."""
+        try:
+            link(staged, self.background(staged.name))
+            sync_folder(self._root / "backgrounds")
+        except FileNotFoundError as error:
+            raise ServiceError(
+                "upload_expired", "The picture is no longer there.", "Add it again."
+            ) from error
+        except OSError as error:
+            raise disk_error(error) from error
+
+    def background(self, sha256: str) -> Path:
+        """Where a background picture is, if it is there."""
+        return self._root / "backgrounds" / sha256
+
+    def drop_background(self, sha256: str) -> None:
+        """Forget a background picture; its bytes go unless a job holds them."""
+        self.background(sha256).unlink(missing_ok=True)
+        self._collect([sha256])
+
+    def backgrounds(self) -> list[str]:
+        """The background pictures there are, newest first."""
+        found = []
+        for path in entries(self._root / "backgrounds"):
+            with suppress(FileNotFoundError):
+                found.append((path.stat().st_mtime_ns, path.name))
+        return [name for _, name in sorted(found, reverse=True)]
 
     # Housekeeping
 
@@ -308,6 +340,23 @@ class Blobs:
         return self._root / "masks" / sha256[:2] / sha256 / f"{model}-{weights_id}.png"
 
 
-def _output_names(number: int, token: str) -> tuple[str, str, str]:
-    stem = f"{number}-{token[:12]}"
-    return f"{stem}.png", f"{stem}-after.webp", f"{stem}-before.webp"
+def _output_stem(number: int, token: str) -> str:
+    return f"{number}-{token[:12]}"
+
+
+def _adopted(picture: Pictured, stem: str, suffix: str) -> Cutout:
+    """A child's pictures as a cutout, with the names its files are to have."""
+    endings = {"mask": f"-mask{suffix}", "sheet": "-sheet.jpg", "sheet_pdf": "-sheet.pdf"}
+    return Cutout(
+        file=stem + suffix,
+        preview=f"{stem}-after.webp",
+        before=f"{stem}-before.webp",
+        sha256=picture.cutout.sha256,
+        byte_count=picture.cutout.byte_count,
+        size_wh=picture.size_wh,
+        face=picture.face,
+        extras=tuple(
+            Extra(kind=kind, file=stem + endings[kind], sha256=file.sha256, byte_count=file.byte_count)
+            for kind, file in picture.extras
+        ),
+    )

@@ -32,6 +32,7 @@ from photoproc.worker import Worker
 log = structlog.get_logger()
 
 _INSPECT_TIMEOUT_S = 30.0
+_PREVIEW_TIMEOUT_S = 60.0
 
 
 class Runtime:
@@ -54,6 +55,10 @@ class Runtime:
         )
         # Headers of uploads are read in children of their own, so that uploads need not wait for tasks.
         self._inspector = LocalEngine(children=2, threads=1, timeout_s=_INSPECT_TIMEOUT_S)
+        # Previews, and pictures that other APIs want otherwise, wait neither for tasks nor hold up uploads.
+        self._previewer = LocalEngine(
+            children=1, threads=1, timeout_s=_PREVIEW_TIMEOUT_S, memory_mb=settings.child_memory_mb
+        )
         self._weights = Weights(settings.model_dir, sources=() if settings.offline else None)
         self._worker = Worker(
             store=self._store,
@@ -62,7 +67,7 @@ class Runtime:
             weights=self._weights,
             clock=self._clock,
             settings=settings,
-            supervised=(self._inspector,),
+            supervised=(self._inspector, self._previewer),
         )
         self._weights.listen(self._worker.wake)
         self.service = PhotoService(
@@ -70,6 +75,7 @@ class Runtime:
             blobs=self._blobs,
             intake=Intake(self._blobs, self._inspector, settings),
             engine=self._engine,
+            previewer=self._previewer,
             worker=self._worker,
             weights=self._weights,
             clock=self._clock,
@@ -92,6 +98,7 @@ class Runtime:
         self._worker.stop()
         self._weights.stop()
         self._inspector.stop()
+        self._previewer.stop()
         self._engine.stop()
         self._seat.release()
         self._store.close()

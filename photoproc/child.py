@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from photoproc.errors import PhotoprocError, Problem, not_found
-from photoproc.jobs import Warn
+from photoproc.jobs import ExtraKind, Warn
 from photoproc.models.catalogue import spec_of
 from photoproc.recipe import Recipe
 
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from photoproc.finish import Finish, Finished
     from photoproc.imaging.decode import PhotoInfo
     from photoproc.pipeline import Pipeline
+    from photoproc.rendering import Made
 
 _MAX_TEXT = 8 * 1024
 """Characters of a form's fields: they go back through the pipe."""
 
-_NICENESS = 5
+_NICENESS = 10
 """Children take what the server leaves, so that pages stay quick while every core works."""
 
 
@@ -47,6 +48,12 @@ class Order:
     """The mask this model made of this photo before, if it did."""
     outbox: Path
     max_pixels: int
+    background: Path | None = None
+    """The recipe's background picture, where it has one."""
+    refiner: Path | None = None
+    """ViTMatte's weights, where the recipe wants them and they are there."""
+    longest: int | None = None
+    """For a live preview: the photo is taken this small, and only a preview is made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,26 +66,30 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pictured:
+    """The files of one cutout; `extras` by their kind."""
+
+    cutout: Written
+    preview: Written
+    before: Written
+    size_wh: tuple[int, int]
+    face: int = 0
+    extras: tuple[tuple[ExtraKind, Written], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What became of an order: pictures, or the problem with the photo or the model.
 
     `seconds` has the steps that ran, also where one of them met the problem.
     """
 
-    cutout: Written | None = None
-    preview: Written | None = None
-    before: Written | None = None
+    pictures: tuple[Pictured, ...] = ()
     mask: Written | None = None
-    size_wh: tuple[int, int] = (0, 0)
     seconds: Mapping[str, float] | None = None
     provider: str = ""
     warnings: tuple[Warn, ...] = ()
     problem: Problem | None = None
-
-    @property
-    def files(self) -> tuple[Written, ...]:
-        """Everything that was written."""
-        return tuple(file for file in (self.cutout, self.preview, self.before, self.mask) if file is not None)
 
 
 def start(threads: int, memory_mb: int) -> None:
@@ -143,6 +154,9 @@ def run(order: Order) -> Report:
             model,
             max_pixels=order.max_pixels,
             mask_png=_read_mask(order.mask),
+            background=order.background,
+            refiner=order.refiner,
+            longest=order.longest,
             seconds=seconds,
         )
     except PhotoprocError as error:
@@ -154,11 +168,8 @@ def run(order: Order) -> Report:
         return Report(problem=out_of_memory(), seconds=seconds)
     try:
         return Report(
-            cutout=_write(order.outbox, result.png),
-            preview=_write(order.outbox, result.preview),
-            before=_write(order.outbox, result.before),
+            pictures=tuple(_keep(order.outbox, made) for made in result.pictures),
             mask=None if result.mask_png is None else _write(order.outbox, result.mask_png),
-            size_wh=result.size_wh,
             seconds=seconds,
             provider=result.provider,
             warnings=result.warnings,
@@ -167,6 +178,17 @@ def run(order: Order) -> Report:
         if not is_disk_full(error):
             raise
         return Report(problem=disk_full())
+
+
+def _keep(outbox: Path, made: "Made") -> Pictured:
+    return Pictured(
+        cutout=_write(outbox, made.data),
+        preview=_write(outbox, made.preview),
+        before=_write(outbox, made.before),
+        size_wh=made.size_wh,
+        face=made.face,
+        extras=tuple((kind, _write(outbox, data)) for kind, data in made.extras.items()),
+    )
 
 
 def inspect(path: Path, name: str, max_pixels: int) -> "PhotoInfo | Problem":

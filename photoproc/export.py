@@ -4,21 +4,23 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from zipstream import ZIP_STORED, ZipStream
 
-from photoproc.jobs import Job, Task, TaskState
-from photoproc.names import safe_path
+from photoproc.jobs import Cutout, Extra, ExtraKind, Job, Task, TaskState
+from photoproc.names import distinct, filled, safe_path
+from photoproc.parts import Face
 
 _FOLDERS = re.compile(r"[/\\]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-STEPS = ("decode", "load", "inference", "framing", "compose", "encode", "preview")
+STEPS = ("decode", "load", "inference", "edges", "framing", "compose", "encode", "preview")
+_EXTRAS: Mapping[ExtraKind, str] = {"mask": "-mask", "sheet": "-sheet", "sheet_pdf": "-sheet"}
 _FIELDS = (
-    *("photo", "output", "model", "state", "code", "reason", "advice", "warnings"),
+    *("photo", "output", "also", "face", "model", "state", "code", "reason", "advice", "warnings"),
     *("photo_sha256", "photo_wh", "cutout_sha256", "cutout_wh", "cutout_bytes", "attempts", "provider"),
     *("mask_from_cache", *(f"{step}_s" for step in STEPS)),
 )
@@ -33,10 +35,34 @@ class Archive:
     chunks: Generator[bytes, None, None]
 
 
-def output_name(task: Task, models: Sequence[str]) -> str:
-    """A cutout's path in the ZIP: the input's folders and stem, under its model where there are several."""
-    folder = f"{task.model}/" if len(models) > 1 else ""
-    return f"{folder}{task.photo.output}.png"
+def output_name(job: Job, task: Task, cutout: Cutout) -> str:
+    """A cutout's path in the ZIP: the input's folders, then the recipe's template of names.
+
+    Where there are several models each has its folder, and where each face has a cutout its number is
+    added, unless the template says where.
+    """
+    models, template = job.recipe.task_models, job.recipe.output.name
+    folder, _, stem = task.photo.output.rpartition("/")
+    place = task.number // len(models) + 1
+    fields = {
+        "stem": stem,
+        "model": task.model,
+        "n": f"{place:0{len(str(job.photo_count))}}",
+        "face": str(cutout.face),
+        "job": job.title[:40],
+        "date": datetime.fromtimestamp(job.created_at, UTC).strftime("%Y-%m-%d"),
+    }
+    framing = job.recipe.framing
+    if "{face}" not in template and isinstance(framing, Face) and framing.which == "each":
+        template += "-{face}"
+    above = f"{task.model}/" if len(models) > 1 and "{model}" not in template else ""
+    return f"{above}{folder}{'/' if folder else ''}{filled(template, fields)}{job.recipe.output.suffix}"
+
+
+def extra_name(cutout_name: str, extra: Extra) -> str:
+    """The path of what goes with a cutout, beside it."""
+    path = PurePosixPath(cutout_name)
+    return f"{path.with_suffix('')}{_EXTRAS[extra.kind]}{PurePosixPath(extra.file).suffix}"
 
 
 def archive(job: Job, tasks: Sequence[Task], file_of: Callable[[str], Path]) -> Archive:
@@ -44,12 +70,21 @@ def archive(job: Job, tasks: Sequence[Task], file_of: Callable[[str], Path]) -> 
 
     Pictures are compressed already, so they are stored; that makes the size known beforehand.
     """
-    rows = [manifest_row(task, job.recipe.task_models) for task in tasks]
     stream = ZipStream(compress_type=ZIP_STORED, sized=True)
     stream.comment = f"Photoproc job {job.id}"
+    rows, taken = [], {"manifest.csv", "manifest.json"}
     for task in tasks:
-        if task.state is TaskState.DONE and task.cutout is not None:
-            stream.add_path(str(file_of(task.cutout.file)), output_name(task, job.recipe.task_models))
+        if task.state is not TaskState.DONE or not task.cutouts:
+            rows.append(manifest_row(task, None, None, ()))
+            continue
+        for cutout in task.cutouts:
+            # The way names are made keeps them apart; should two be the same after all, none is lost.
+            name = distinct(output_name(job, task, cutout), taken)
+            extras = [(distinct(extra_name(name, extra), taken), extra) for extra in cutout.extras]
+            stream.add_path(str(file_of(cutout.file)), name)
+            for extra_path, extra in extras:
+                stream.add_path(str(file_of(extra.file)), extra_path)
+            rows.append(manifest_row(task, cutout, name, [path for path, _ in extras]))
     stream.add(manifest_csv(rows), "manifest.csv")
     stream.add(manifest_json(job, rows), "manifest.json")
     return Archive(
@@ -59,12 +94,15 @@ def archive(job: Job, tasks: Sequence[Task], file_of: Callable[[str], Path]) -> 
     )
 
 
-def manifest_row(task: Task, models: Sequence[str]) -> dict[str, object]:
-    """Everything the manifest says of a task."""
-    cutout = task.cutout if task.state is TaskState.DONE else None
+def manifest_row(
+    task: Task, cutout: Cutout | None, output: str | None, extras: Sequence[str]
+) -> dict[str, object]:
+    """Everything the manifest says of a cutout, or of a task that has none."""
     row: dict[str, object] = {
         "photo": task.photo.name,
-        "output": output_name(task, models) if cutout else None,
+        "output": output,
+        "also": list(extras),
+        "face": cutout.face if cutout and cutout.face else None,
         "model": task.model,
         "state": task.state.value,
         "code": task.problem.code if task.problem else None,

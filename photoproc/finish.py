@@ -27,11 +27,20 @@ class Margins(NamedTuple):
     left: Length = Length(0)
 
 
+class Matting(NamedTuple):
+    """rembg's alpha matting: masks above and below the thresholds are certain, eroded by so many pixels."""
+
+    foreground_threshold: int = 240
+    background_threshold: int = 10
+    erode_px: int = 10
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
     """What to make of a photo and its mask, in this order.
 
-    `post_process`: the mask is smoothed and made hard, as rembg does it. `show`: the picture, its alpha,
+    `post_process`: the mask is smoothed and made hard, as rembg does it. `matting`: a finer alpha, and the
+    subject's own colours at its edge; `decontaminate`: those colours alone. `show`: the picture, its alpha,
     or the mask alone, whatever the photo's own transparency. `region`: what lies outside is removed.
     `crop`: to the subject with these margins, which may reach beyond the photo. `max_pixels` and
     `max_png_pixels`: shrunk to so many. `background`: RGBA in sRGB. `form`: `auto` is PNG where
@@ -40,6 +49,8 @@ class Finish:
     """
 
     post_process: bool = False
+    matting: Matting | None = None
+    decontaminate: bool = False
     show: Literal["rgba", "alpha", "mask"] = "rgba"
     region: Box | None = None
     crop: Margins | None = None

@@ -16,9 +16,9 @@ from photoproc.blobs import Blobs
 from photoproc.engine import Engine
 from photoproc.errors import ArchiveError, InputError, PhotoError, PhotoprocError, Problem
 from photoproc.files import CHUNK_BYTES, Incoming, Received
-from photoproc.finish import Finish, Finished
 from photoproc.jobs import Photo, Refusal, Warn
 from photoproc.names import display_name
+from photoproc.parts import MAX_PIXELS
 from photoproc.settings import MIB, Settings
 
 if TYPE_CHECKING:
@@ -87,15 +87,11 @@ class Intake:
 
     def shrink(self, source: Path, target: Path, longest: int) -> None:
         """Write a small WebP of a picture, in a child; raises PhotoError."""
-        asked = self._inspector.submit(child.thumbnail, source, target, longest, self._settings.max_pixels)
+        limit = max(self._settings.max_pixels, MAX_PIXELS)  # it may be a cutout
+        asked = self._inspector.submit(child.thumbnail, source, target, longest, limit)
         problem = self._inspector.result(asked)
         if problem is not None:
             raise PhotoError(problem.code, problem.message, problem.advice)
-
-    def finish(self, photo: Path, mask: Path, target: Path, asked: Finish) -> Finished:
-        """Write what an API wants of a photo and its mask, in a child; raises InputError."""
-        answer = self._inspector.submit(child.finish, photo, mask, target, asked, self._settings.max_pixels)
-        return _good(self._inspector.result(answer))
 
     def unwrap(self, body: Path, target: Path, media_type: str, field: str) -> dict[str, str]:
         """Have a child take a base64 file out of a form; see `child.unwrap`. Raises InputError."""

@@ -8,9 +8,12 @@ cancelling a job of thousands costs one record. A capital letter marks a task th
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from photoproc.errors import Problem
 from photoproc.recipe import Recipe
+
+ExtraKind = Literal["mask", "sheet", "sheet_pdf"]
 
 
 class TaskState(StrEnum):
@@ -161,8 +164,21 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """A file that goes with a cutout: its mask, or a sheet to print."""
+
+    kind: ExtraKind
+    file: str
+    sha256: str
+    byte_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cutout:
-    """The finished picture of a task, as kept on disk. Names are file names in the job's folder."""
+    """A finished picture of a task, as kept on disk. Names are file names in the job's folder.
+
+    `face` is the number of the face it was framed around, largest first, where each has a cutout; else 0.
+    """
 
     file: str
     preview: str
@@ -170,6 +186,18 @@ class Cutout:
     sha256: str
     byte_count: int
     size_wh: tuple[int, int]
+    face: int = 0
+    extras: tuple[Extra, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Everything it has on disk."""
+        return (self.file, self.preview, self.before, *(extra.file for extra in self.extras))
+
+    @property
+    def total_bytes(self) -> int:
+        """Of what people take away: the picture and what goes with it."""
+        return self.byte_count + sum(extra.byte_count for extra in self.extras)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,13 +210,19 @@ class Task:
     photo: Photo
     state: TaskState
     attempts: int = 0
-    cutout: Cutout | None = None
+    cutouts: tuple[Cutout, ...] = ()
+    """One where it is done; more where each face has its own."""
     problem: Problem | None = None
     warnings: tuple[Warn, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     provider: str = ""
     mask_from_cache: bool = False
     finished_at: float | None = None
+
+    @property
+    def cutout(self) -> Cutout | None:
+        """The first of its cutouts."""
+        return self.cutouts[0] if self.cutouts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

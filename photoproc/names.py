@@ -1,7 +1,8 @@
 """File names: what a user sent, made safe for every file system and unique within a job."""
 
+import hashlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from pathvalidate import sanitize_filename
@@ -17,7 +18,7 @@ _DEVICES = {
     *(f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"),
 }
 """Names that Windows keeps for devices, whatever follows their first dot."""
-_OUR_SUFFIXES = (".png", ".csv", ".json")
+_OUR_SUFFIXES = (".png", ".webp", ".jpg", ".avif", ".tif", ".pdf", ".csv", ".json")
 
 
 def display_name(name: str) -> str:
@@ -65,6 +66,38 @@ def output_paths(names: Iterable[str]) -> list[tuple[str, bool]]:
         own = unicodedata.normalize("NFC", str(given.parent / given.stem))
         found.append((path, path != own))
     return found
+
+
+def filled(template: str, fields: Mapping[str, str]) -> str:
+    """A template of names with its fields, as a safe relative path without a suffix.
+
+    A `/` of the template parts folders, one of a field does not. What is too long for a file name ends
+    with a hash of all of it, so that two of them stay two.
+    """
+    parts = [
+        part.format_map({name: value.replace("/", "_").replace("\\", "_") for name, value in fields.items()})
+        for part in template.replace("\\", "/").split("/")
+        if part.strip(" .")
+    ]
+    *folders, last = [_bounded(part) for part in parts or ["photo"]]
+    return "/".join([*(_safe_folder(part) for part in folders), _safe_part(last, "photo")])
+
+
+def distinct(path: str, taken: set[str]) -> str:
+    """The path, numbered where one that counts as the same is taken; it is taken then."""
+    found, number, given = path, 1, PurePosixPath(path)
+    while _folded(found) in taken:
+        number += 1
+        found = str(given.with_name(f"{given.stem} ({number}){given.suffix}"))
+    taken.add(_folded(found))
+    return found
+
+
+def _bounded(part: str) -> str:
+    if len(part.encode()) <= _MAX_PART_BYTES:
+        return part
+    kept = part.encode()[: _MAX_PART_BYTES - 9].decode(errors="ignore")
+    return f"{kept}~{hashlib.sha256(part.encode()).hexdigest()[:8]}"
 
 
 def _safe_folder(part: str) -> str:

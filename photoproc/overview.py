@@ -14,7 +14,7 @@ from photoproc.clock import Clock
 from photoproc.engine import ChildInfo, Engine
 from photoproc.errors import Problem, ServiceError
 from photoproc.jobs import Job, TaskState
-from photoproc.models.catalogue import CATALOGUE, ModelSpec, spec_of
+from photoproc.models.catalogue import CATALOGUE, VITMATTE, ModelSpec, spec_of
 from photoproc.models.weights import Phase, Weights, WeightsState
 from photoproc.recipe import NO_MODEL
 from photoproc.records import Figures
@@ -82,6 +82,10 @@ class Overview:
         """One model; raises ModelError model_unknown."""
         return ModelState(spec=spec_of(name), weights=self._weights.state(name))
 
+    def refiner(self) -> ModelState:
+        """ViTMatte, which makes the edges of a model's mask finer."""
+        return ModelState(spec=VITMATTE, weights=self._weights.state(VITMATTE.name))
+
     def speeds(self) -> dict[str, float]:
         """Seconds a task of each model takes on this machine, for the models that have run."""
         figures = self._store.figures(list(CATALOGUE))
@@ -123,7 +127,8 @@ class Overview:
 
     def download_model(self, name: str) -> None:
         """Fetch a model's weights in the background."""
-        spec_of(name)
+        if name != VITMATTE.name:
+            spec_of(name)
         self._weights.request(name)
 
     def system(self, *, with_disk_use: bool = True) -> SystemState:

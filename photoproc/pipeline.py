@@ -1,24 +1,34 @@
-"""Photo bytes + recipe + model -> cutout + timings. Runs in a child process."""
+"""Photo bytes + recipe + model -> cutouts + timings. Runs in a child process."""
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photoproc.errors import TaskError
-from photoproc.imaging import compose, decode, encode, framing
+from photoproc.errors import ServiceError
+from photoproc.imaging import compose, decode, edges, encode, framing, profiles
+from photoproc.imaging.compose import Look, Samples
 from photoproc.jobs import Warn
+from photoproc.models import faces
 from photoproc.models.catalogue import ModelSpec
-from photoproc.models.faces import FaceFinder
 from photoproc.models.matting import Matting
-from photoproc.recipe import Background, FaceCrop, Recipe
+from photoproc.models.vitmatte import ViTMatte
+from photoproc.parts import Colour, Edges, Face, Keep
+from photoproc.recipe import Recipe
+from photoproc.rendering import Layers, Made, Stopwatch, in_print, made
 
 U8 = NDArray[np.uint8]
+Kept = TypeVar("Kept")
+
+_KEPT = 6
+"""What is kept between previews: faces, alphas and colours of small pictures."""
+_MAX_FACES = 40
+"""Cutouts of one photo at most: a report of more would not fit into a pipe in one piece."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +43,11 @@ class Model:
 class Result:
     """What the pipeline makes of one photo.
 
-    `png` is the cutout, `preview` and `before` are small WebPs of the cutout and of the same part of
-    the photo; `mask_png` is the mask at the model's size where the model ran. `seconds` has a figure
-    for each step that ran: decode, load, inference, framing, compose, encode, preview.
+    `mask_png` is the mask at the model's size where the model ran. `seconds` has a figure for each
+    step that ran: decode, load, inference, edges, framing, compose, encode, preview.
     """
 
-    png: bytes
-    size_wh: tuple[int, int]
-    preview: bytes
-    before: bytes
+    pictures: tuple[Made, ...]
     mask_png: bytes | None
     seconds: Mapping[str, float]
     provider: str
@@ -52,11 +58,15 @@ class Pipeline:
     """The steps, with the models this process has loaded."""
 
     def __init__(self, *, threads: int) -> None:
+        self._threads = threads
         self._matting = Matting(threads=threads)
+        self._backgrounds: dict[Path, U8] = {}
+        self._refiner: ViTMatte | None = None
+        self._kept: dict[tuple[object, ...], object] = {}
 
     @cached_property
-    def _faces(self) -> FaceFinder:
-        return FaceFinder()
+    def _faces(self) -> faces.FaceFinder:
+        return faces.FaceFinder()
 
     def run(
         self,
@@ -66,47 +76,55 @@ class Pipeline:
         *,
         max_pixels: int,
         mask_png: bytes | None = None,
+        background: Path | None = None,
+        refiner: Path | None = None,
+        longest: int | None = None,
         seconds: dict[str, float] | None = None,
     ) -> Result:
-        """Make the cutout of a photo.
+        """Make the cutouts of a photo: one, or one a face.
 
         `model` is None where the recipe keeps the background; `mask_png` is this model's mask of
-        this photo where it is known already (a damaged one is made again); `seconds` is filled step
-        by step, for who wants to know them also of a run that fails. Raises PhotoError, ModelError,
-        and TaskError `no_face` where the recipe skips photos without one.
+        this photo where it is known already (a damaged one is made again); `background` and `refiner`
+        are the files of the recipe's background picture and of ViTMatte's weights. With `longest` the
+        photo is taken that small and only previews are made. `seconds` is filled step by step, for who
+        wants to know them also of a run that fails. Raises PhotoError, ModelError, and TaskError:
+        `no_face` where the recipe skips photos without one, and what the recipe asks for in vain.
         """
-        clock = _Stopwatch({} if seconds is None else seconds)
-        warnings: list[Warn] = []
+        clock = Stopwatch({} if seconds is None else seconds)
         with clock.step("decode"):
-            pixels = decode.decode(photo, max_pixels=max_pixels)
-        rgb, alpha = pixels.rgb, pixels.alpha
-        with clock.step("framing"):  # before the model runs: a photo that is skipped needs no mask
-            box = self._frame(rgb, recipe, warnings)
-        fresh_mask, provider = None, ""
+            pixels, recipe, scale = _decoded(photo, recipe, max_pixels=max_pixels, longest=longest)
+        seen = None if longest is None else hashlib.blake2b(photo).digest()
+        warnings = list(pixels.warnings)
+        found: list[faces.Face] = []
+        if isinstance(recipe.framing, Face):
+            with clock.step("framing"):
+                thorough = recipe.framing.which != "largest"
+                look = partial(self._faces.find, pixels.rgb, thorough=thorough)
+                found = self._once(("faces", seen, thorough), look)
+                if not found and recipe.framing.no_face != "keep":  # then it needs no mask either
+                    _frames(recipe, pixels, found, None, scale)
+        alpha, fresh_mask, provider = pixels.alpha, None, ""
         if model is not None:
-            mask, fresh_mask, provider = self._mask_of(rgb, model, mask_png, clock)
-            with clock.step("compose"):
-                full = compose.scale_mask(mask, (rgb.shape[1], rgb.shape[0]))
-                alpha = compose.combine_alpha(full, alpha)
-        if box is not None:
-            rgb = framing.cut(rgb, box)
-            alpha = None if alpha is None else framing.cut(alpha, box)
-        if model is not None and alpha is not None and not (alpha > 127).any():
-            warnings.append(
-                Warn(code="nothing_left", message="The model found no subject; the cutout is empty.")
-            )
-        background = compose.in_profile(recipe.background, pixels.icc)
+            # A preview's mask is kept for the job: it is made of the whole photo all the same.
+            whole = partial(decode.decode, photo, max_pixels=max_pixels) if seen else lambda: pixels
+            mask, fresh_mask, provider = self._mask_of(whole, model, mask_png, clock)
+            edged = partial(self._edged, pixels, mask, recipe.edges, refiner, clock)
+            alpha = self._once(("edges", seen, recipe.edges, model.spec), edged)
+            if not (alpha > 127).any():
+                warnings.append(
+                    Warn(code="nothing_left", message="The model found no subject; the cutout is empty.")
+                )
+        with clock.step("framing"):
+            frames = _frames(recipe, pixels, found, alpha, scale)
         with clock.step("compose"):
-            picture = compose.compose(rgb, alpha, background)
-        with clock.step("encode"):
-            png = encode.to_png(picture, pixels.icc)
-        with clock.step("preview"):
-            preview, before = _previews(rgb, alpha, background, pixels.icc)
+            layers = self._layers(pixels, recipe, alpha, background, seen)
+        pictures = []
+        for frame in frames:
+            warnings += [warning for warning in frame.warnings if warning not in warnings]
+            output = in_print(recipe, frame)
+            pictures.append(made(layers, frame, output, clock, warnings, small=longest is not None))
         return Result(
-            png=png,
-            size_wh=(picture.shape[1], picture.shape[0]),
-            preview=preview,
-            before=before,
+            pictures=tuple(pictures),
             mask_png=fresh_mask,
             seconds=clock.seconds,
             provider=provider,
@@ -114,7 +132,11 @@ class Pipeline:
         )
 
     def _mask_of(
-        self, rgb: U8, model: Model, known_png: bytes | None, clock: "_Stopwatch"
+        self,
+        whole: Callable[[], decode.Pixels],
+        model: Model,
+        known_png: bytes | None,
+        clock: "Stopwatch",
     ) -> tuple[U8, bytes | None, str]:
         """The mask at the model's size, its PNG if it was made now, and the provider that made it."""
         known = None if known_png is None else encode.from_mask_png(known_png)
@@ -124,47 +146,136 @@ class Pipeline:
             with clock.step("load"):
                 self._matting.load(model.spec, model.weights)
         with clock.step("inference"):
-            small = compose.shrink_for_model(rgb, model.spec.input_wh)
+            small = compose.shrink_for_model(whole().rgb, model.spec.input_wh)
             found = self._matting.predict(small, model.spec)
         return found.mask, encode.to_png(found.mask), found.provider
 
-    def _frame(self, rgb: U8, recipe: Recipe, warnings: list[Warn]) -> framing.Box | None:
-        if not isinstance(recipe.framing, FaceCrop):
-            return None
-        faces = self._faces.find(rgb)
-        if not faces:
-            if recipe.framing.no_face == "skip":
-                raise TaskError(
-                    "no_face", "No face was found.", "Choose “keep the whole picture” to get it uncropped."
+    def _edged(
+        self,
+        pixels: decode.Pixels,
+        mask: U8,
+        options: Edges,
+        refiner: Path | None,
+        clock: "Stopwatch",
+    ) -> U8:
+        """The subject's alpha at the photo's size, its edge as the recipe wants it."""
+        with clock.step("compose"):
+            alpha = compose.scale_mask(mask, (pixels.rgb.shape[1], pixels.rgb.shape[0]))
+        if options.method != "model" or options.shrink_px or options.feather_px:
+            with clock.step("edges"):
+                wanted = options.method == "vitmatte" and refiner is not None
+                refine = self._vitmatte(refiner).refine if wanted and refiner else None
+                alpha = edges.refined(pixels.rgb, alpha, options, refiner=refine)
+        return compose.combine_alpha(alpha, pixels.alpha)
+
+    def _vitmatte(self, weights: Path) -> ViTMatte:
+        if self._refiner is None:
+            self._refiner = ViTMatte(weights, threads=self._threads)
+        return self._refiner
+
+    def _layers(
+        self,
+        pixels: decode.Pixels,
+        recipe: Recipe,
+        alpha: U8 | None,
+        background: Path | None,
+        seen: bytes | None,
+    ) -> Layers:
+        icc, photo = pixels.icc, _colours(pixels)
+        if recipe.output.profile == "srgb":
+            photo, icc = profiles.to_srgb(photo, icc), None
+        if pixels.alpha is not None:  # what the photo itself hides stays hidden
+            photo = np.where(pixels.alpha[..., None] > 0, photo, 0).astype(photo.dtype)
+        own = photo
+        if recipe.edges.decontaminate and alpha is not None and not isinstance(recipe.background, Keep):
+            place = ("colours", seen, recipe.edges, recipe.output.profile, recipe.models)
+            own = self._once(place, partial(edges.decontaminated, photo, alpha))
+        look = Look(
+            background=recipe.background,
+            shadow=recipe.shadow,
+            icc=icc,
+            picture=None if recipe.picture is None else self._background(background),
+        )
+        return Layers(colours=own, photo=photo, own=pixels.alpha, alpha=alpha, look=look, exif=pixels.exif)
+
+    def _once(self, place: tuple[object, ...], make: Callable[[], Kept]) -> Kept:
+        """What is costly in a preview is kept for the next ones of the same photo (`place[1]`)."""
+        if place[1] is None:
+            return make()
+        if place not in self._kept:
+            self._kept = {**dict(list(self._kept.items())[1 - _KEPT :]), place: make()}
+        return cast(Kept, self._kept[place])
+
+    def _background(self, path: Path | None) -> U8:
+        """The recipe's background picture in sRGB; the last one is kept."""
+        if path not in self._backgrounds:
+            try:
+                data = b"" if path is None else path.read_bytes()
+            except FileNotFoundError:
+                data = b""
+            if path is None or not data:
+                raise ServiceError(
+                    "background_missing", "The background picture is gone.", "Upload it again."
                 )
-            warnings.append(Warn(code="no_face", message="No face was found; the whole picture is kept."))
-            return None
-        if len(faces) > 1:
-            warnings.append(
-                Warn(code="several_faces", message=f"{len(faces)} faces were found; the largest is used.")
-            )
-        return framing.face_square(faces[0].box_xyxy, (rgb.shape[1], rgb.shape[0]), recipe.framing.margin)
+            self._backgrounds = {path: _opaque_srgb(data)}
+        return self._backgrounds[path]
 
 
-def _previews(rgb: U8, alpha: U8 | None, background: Background, icc: bytes | None) -> tuple[bytes, bytes]:
-    """Previews of the cutout and of the photo, composed small rather than shrunk from the large one."""
-    size_wh = encode.preview_size((rgb.shape[1], rgb.shape[0]))
-    small = compose.shrink_picture(rgb, size_wh)
-    small_alpha = None if alpha is None else compose.shrink_picture(alpha, size_wh)
-    after = compose.compose(small, small_alpha, background)
-    return encode.to_preview(after, icc), encode.to_preview(small, icc)
+def _decoded(
+    photo: bytes, recipe: Recipe, *, max_pixels: int, longest: int | None
+) -> tuple[decode.Pixels, Recipe, float]:
+    """The photo's pixels, its recipe, and how small both are, which is less than 1 for a preview."""
+    if longest is None:
+        wide = recipe.output.depth == "input" and recipe.output.format in ("png", "tiff")
+        return decode.decode(photo, max_pixels=max_pixels, deep=wide), recipe, 1.0
+    pixels, (width, _) = decode.decode_small(photo, longest=longest, max_pixels=max_pixels)
+    scale = pixels.rgb.shape[1] / width
+
+    def side(px: int | None) -> int | None:
+        return None if px is None else max(1, round(px * scale))
+
+    size = recipe.size
+    sides: dict[str, object] = {"width": side(size.width), "height": side(size.height)}
+    if size.width is not None and size.height is not None:  # exactly of that shape
+        sides = {"width": side(size.width), "height": None, "aspect": f"{size.width}:{size.height}"}
+    parts = {
+        "edges": {"shrink_px": recipe.edges.shrink_px * scale, "feather_px": recipe.edges.feather_px * scale},
+        "size": sides,
+        "output": {"longest": side(recipe.output.longest)},
+    }
+    changed = {part: getattr(recipe, part).model_copy(update=fields) for part, fields in parts.items()}
+    return pixels, recipe.model_copy(update=changed), scale
 
 
-class _Stopwatch:
-    """Seconds by step; a step timed twice adds up."""
+def _colours(pixels: decode.Pixels) -> Samples:
+    """All the bits there are."""
+    return pixels.rgb if pixels.deep is None else cast(Samples, pixels.deep)
 
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds = seconds
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+def _opaque_srgb(data: bytes) -> U8:
+    pixels = decode.decode(data, max_pixels=100_000_000)
+    white = Look(background=Colour())
+    return profiles.to_srgb(encode.to_8bit(compose.compose(pixels.rgb, pixels.alpha, white)), pixels.icc)
+
+
+def _frames(
+    recipe: Recipe, pixels: decode.Pixels, found: list[faces.Face], alpha: U8 | None, scale: float
+) -> list[framing.Frame]:
+    """Where to cut; the largest faces where there are too many."""
+    frames = framing.plan(
+        recipe.framing,
+        recipe.size,
+        longest=recipe.output.longest,
+        photo_wh=(pixels.rgb.shape[1], pixels.rgb.shape[0]),
+        faces=found,
+        alpha=alpha,
+        told_as=1 / scale,
+    )
+    if len(frames) > _MAX_FACES:
+        message = f"{len(frames)} faces were found; the {_MAX_FACES} largest have a cutout."
+        warning = Warn(code="too_many_faces", message=message)
+        frames = [
+            replace(frames[0], warnings=(*frames[0].warnings, warning)),
+            *frames[1:_MAX_FACES],
+        ]
+    return frames

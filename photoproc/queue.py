@@ -9,10 +9,19 @@ of a wall clock ends or prolongs one.
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from photoproc.errors import ServiceError
 from photoproc.jobs import TaskState
 from photoproc.ledger import Ledger, queue_prefix
-from photoproc.recipe import Recipe
-from photoproc.records import PHOTOS_PER_RECORD, Claim, Figures, Outcome, Progress, Running, photo_of
+from photoproc.records import (
+    PHOTOS_PER_RECORD,
+    Claim,
+    Figures,
+    Outcome,
+    Progress,
+    Running,
+    photo_of,
+    recipe_of,
+)
 
 
 class Queue(Ledger):
@@ -44,7 +53,10 @@ class Queue(Ledger):
         record, progress = self._db.cache.get(f"job:{job_id}"), self._progress(job_id)
         if record is None or progress is None:
             return None
-        recipe = Recipe.model_validate(record["recipe"])
+        try:
+            recipe = recipe_of(record["recipe"])
+        except ServiceError:
+            return None  # it waits for the version that can read it, and holds up nobody
         models = recipe.task_models
         lane = models.index(model)
         queued = progress.states[lane :: len(models)]

@@ -4,88 +4,72 @@ The smallest one is ``{"models": ["u2net"]}``: transparent background, no crop, 
 """
 
 import json
-import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from photoproc.errors import RecipeError
+from photoproc.parts import (
+    FACE_PRESETS,
+    Background,
+    Colour,
+    Edges,
+    Framing,
+    Gradient,
+    Keep,
+    Output,
+    Part,
+    Picture,
+    Shadow,
+    Size,
+    Transparent,
+    WholePicture,
+    rgba,
+)
 
 NO_MODEL = "none"
 """The model name of a task that needs none, because the background is kept."""
 
-_HEX_COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Transparent(_Part):
-    """The subject on nothing."""
-
-    kind: Literal["transparent"] = "transparent"
-
-
-class Colour(_Part):
-    """The subject on one colour, `#rgb` or `#rrggbb` (sRGB)."""
-
-    kind: Literal["colour"] = "colour"
-    colour: str = "#ffffff"
-
-    @field_validator("colour")
-    @classmethod
-    def _hex(cls, value: str) -> str:
-        if not _HEX_COLOUR.fullmatch(value):
-            raise ValueError("write the colour as #rrggbb, for example #ffffff")
-        digits = value[1:].lower()
-        return "#" + (digits if len(digits) == 6 else "".join(d * 2 for d in digits))
-
-    @property
-    def rgb(self) -> tuple[int, int, int]:
-        """The colour as three numbers 0 to 255."""
-        red, green, blue = bytes.fromhex(self.colour[1:])
-        return red, green, blue
-
-
-class Keep(_Part):
-    """The photo's own background; no model runs."""
-
-    kind: Literal["keep"] = "keep"
-
-
-Background = Annotated[Transparent | Colour | Keep, Field(discriminator="kind")]
-
-
-class WholePicture(_Part):
-    """No framing: the cutout is as large as the photo."""
-
-    kind: Literal["none"] = "none"
-
-
-class FaceCrop(_Part):
-    """A square around the largest face.
-
-    `margin` is the space on each side as a share of the face's longer side. `no_face` says what
-    becomes of a photo without a face: `keep` the whole picture (with a warning) or `skip` the task.
-    """
-
-    kind: Literal["face"] = "face"
-    margin: float = Field(default=0.6, ge=0.0, le=4.0)
-    no_face: Literal["keep", "skip"] = "keep"
-
-
-Framing = Annotated[WholePicture | FaceCrop, Field(discriminator="kind")]
-
-
-class Recipe(_Part):
-    """Models, background and framing of a job."""
+class Recipe(Part):
+    """Models, background, edges, framing, size and output of a job."""
 
     background: Background = Transparent()
-    models: tuple[str, ...] = Field(default=(), validate_default=True)
+    models: tuple[Annotated[str, Field(max_length=80)], ...] = Field(
+        default=(), validate_default=True, max_length=40
+    )
     """After the background, which says whether one is needed."""
+    shadow: Shadow | None = None
+    edges: Edges = Edges()
     framing: Framing = WholePicture()
+    size: Size = Size()
+    output: Output = Field(default=Output(), validate_default=True)
+    """After the background, which says whether the format can hold it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        """A face preset brings its size and density, where nothing else is said."""
+        framing = given.get("framing") if isinstance(given, Mapping) else None
+        if not isinstance(framing, Mapping) or framing.get("kind") != "face":
+            return given
+        if isinstance(margin := framing.get("margin"), int | float):
+            # As recipes had it before there were heads: space around the detector's box, in a square.
+            rest = {name: value for name, value in framing.items() if name != "margin"}
+            head = min(0.8, max(0.1, 1.2 / (1 + 2 * margin))) if 0 <= margin <= 4 else margin
+            framing = {"head": head, "eye_line": 0.45, **rest}
+            given = {"size": {"aspect": "1:1"}, **given, "framing": framing}
+        preset = FACE_PRESETS.get(str(framing.get("preset")))
+        if preset is None:
+            return given
+        own = {"head": preset.head, "eye_line": preset.eye_line}
+        filled = {**given, "framing": {**own, **framing}}
+        filled.setdefault("size", dict(preset.size))
+        output = filled.get("output", {})
+        if preset.dpi is not None and isinstance(output, Mapping):
+            filled["output"] = {"dpi": preset.dpi, **output}
+        return filled
 
     @field_validator("models")
     @classmethod
@@ -94,10 +78,34 @@ class Recipe(_Part):
             raise ValueError("choose at least one model")
         return tuple(dict.fromkeys(value))
 
+    @field_validator("output")
+    @classmethod
+    def _holds_the_background(cls, value: Output, info: ValidationInfo) -> Output:
+        background = info.data.get("background")
+        if isinstance(background, Keep) and info.data.get("shadow") is not None:
+            raise ValueError("there is no shadow where the background is kept")
+        if value.show != "cutout":
+            if isinstance(background, Keep):
+                raise ValueError("there is no mask where the background is kept")
+            return value
+        if value.format == "jpeg" and _sees_through(background):
+            raise ValueError("JPEG cannot be transparent: choose a background, or another format")
+        return value
+
     @property
     def task_models(self) -> tuple[str, ...]:
         """One name for each task of a photo; `NO_MODEL` alone where the background is kept."""
         return (NO_MODEL,) if isinstance(self.background, Keep) else self.models
+
+    @property
+    def sees_through(self) -> bool:
+        """Whether something behind the subject is transparent."""
+        return _sees_through(self.background)
+
+    @property
+    def picture(self) -> str | None:
+        """The SHA-256 of the background picture it needs."""
+        return self.background.picture if isinstance(self.background, Picture) else None
 
     def to_json(self) -> str:
         """The recipe as compact JSON."""
@@ -123,10 +131,27 @@ class Recipe(_Part):
 def invalid_recipe(error: ValidationError) -> RecipeError:
     """A pydantic error as one that a user can read: which field, and what is wrong with it."""
     first = json.loads(error.json(include_url=False, include_input=False))[0]
-    # Discriminated unions put the chosen kind into the path; the user wrote only the field.
-    kinds = {"transparent", "colour", "keep", "none", "face"}
     path = [str(part) for part in first["loc"]]
-    named = [part for place, part in enumerate(path) if not (place == 1 and part in kinds)]
-    field = ".".join(named) or "recipe"
+    # Discriminated unions put the chosen kind into the path; the user wrote only the field.
+    if len(path) > 1 and path[0] in ("background", "framing"):
+        del path[1]
+    field = ".".join(path) or "recipe"
     reason = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"].startswith("union_tag"):
+        field += ".kind"
+        kinds = str(first.get("ctx", {}).get("expected_tags", "")).replace("'", "")
+        reason = f"there is only {kinds}" if kinds else "it is missing"
+    elif first["type"] == "extra_forbidden":
+        reason = "there is no such field"
     return RecipeError("invalid_recipe", f"{field}: {reason}.", "Change that field and submit again.")
+
+
+def _sees_through(background: object) -> bool:
+    match background:
+        case Transparent():
+            return True
+        case Colour(colour=colour) | Picture(fit="contain", colour=colour):
+            return rgba(colour)[3] < 255
+        case Gradient(start=start, end=end):
+            return min(rgba(start)[3], rgba(end)[3]) < 255
+    return False

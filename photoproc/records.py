@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from typing import Any
 
-from photoproc.errors import Problem
-from photoproc.jobs import Counts, Cutout, JobState, Photo, Refusal, TaskState, Warn, job_state, move
+from pydantic import ValidationError
+
+from photoproc.errors import Problem, ServiceError
+from photoproc.jobs import Counts, Cutout, Extra, JobState, Photo, Refusal, TaskState, Warn, job_state, move
 from photoproc.recipe import Recipe
 
 _RECENT = 24
@@ -30,7 +32,7 @@ class Outcome:
     """How an attempt ended for good: `state` is done, failed or skipped."""
 
     state: TaskState
-    cutout: Cutout | None = None
+    cutouts: tuple[Cutout, ...] = ()
     problem: Problem | None = None
     warnings: tuple[Warn, ...] = ()
     seconds: Mapping[str, float] | None = None
@@ -114,7 +116,7 @@ class Progress:
 
     def counted(self, outcome: Outcome, now: float) -> "Progress":
         """With an outcome in its figures."""
-        made = outcome.cutout.byte_count if outcome.cutout is not None else 0
+        made = sum(cutout.total_bytes for cutout in outcome.cutouts)
         return replace(self, recent=(*self.recent, now)[-_RECENT:], output_bytes=self.output_bytes + made)
 
     def finish_if_over(self, now: float) -> "Progress":
@@ -196,12 +198,23 @@ def photo_of(record: Mapping[str, Any]) -> Photo:
     return Photo(**{**record, "warnings": warnings, "size_wh": (width, height)})
 
 
-def cutout_of(record: Mapping[str, Any] | None) -> Cutout | None:
+def cutout_of(record: Mapping[str, Any]) -> Cutout:
     """A cutout from its record."""
-    if record is None:
-        return None
     width, height = record["size_wh"]
-    return Cutout(**{**record, "size_wh": (width, height)})
+    extras = tuple(Extra(**extra) for extra in record.get("extras", ()))
+    return Cutout(**{**record, "size_wh": (width, height), "extras": extras})
+
+
+def recipe_of(record: Mapping[str, Any]) -> Recipe:
+    """A recipe from its record; raises ServiceError record_unreadable where another version wrote it."""
+    try:
+        return Recipe.model_validate(record)
+    except ValidationError as error:
+        raise ServiceError(
+            "record_unreadable",
+            "The recipe of this job was written by another version of the program.",
+            "Use that version, or process the photos again.",
+        ) from error
 
 
 def refusal_of(record: Mapping[str, Any]) -> Refusal:

@@ -5,16 +5,29 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from photoproc import export
 from photoproc.blobs import Blobs
 from photoproc.clock import Clock
 from photoproc.engine import Engine
-from photoproc.errors import InputError, ServiceError, not_found
+from photoproc.errors import InputError, PhotoError, ServiceError, not_found
 from photoproc.finish import Finish, Finished
 from photoproc.intake import Accepted, Intake, Reception
-from photoproc.jobs import STATE_OF_CODE, Job, JobState, Photo, Refusal, Task, TaskState, Warn
+from photoproc.jobs import (
+    STATE_OF_CODE,
+    Cutout,
+    Extra,
+    ExtraKind,
+    Job,
+    JobState,
+    Photo,
+    Refusal,
+    Task,
+    TaskState,
+    Warn,
+)
+from photoproc.library import Library, Tried
 from photoproc.links import Links
 from photoproc.models.catalogue import CATALOGUE, spec_of
 from photoproc.models.weights import Weights
@@ -26,12 +39,14 @@ from photoproc.settings import Settings
 from photoproc.store import Store
 from photoproc.worker import Worker
 
-Picture = Literal["cutout", "preview", "before", "original", "mask"]
+BACKGROUNDS = "backgrounds"
+"""What the dashboard's links to pictures of the library are signed for."""
+
 DASHBOARD = "dashboard"
 """What a link of the dashboard's own is signed for: who holds one may do what the dashboard does."""
 
 
-class PhotoService(Overview):
+class PhotoService(Overview, Library):
     """Everything a door (page, route, command) may ask for. Thread-safe."""
 
     def __init__(
@@ -41,19 +56,30 @@ class PhotoService(Overview):
         blobs: Blobs,
         intake: Intake,
         engine: Engine,
+        previewer: Engine,
         worker: Worker,
         weights: Weights,
         clock: Clock,
         settings: Settings,
         link_key: str,
     ) -> None:
-        super().__init__(
+        Overview.__init__(
+            self,
             store=store,
             blobs=blobs,
             engine=engine,
             worker=worker,
             weights=weights,
             clock=clock,
+            settings=settings,
+        )
+        Library.__init__(
+            self,
+            store=store,
+            blobs=blobs,
+            engine=engine,
+            previewer=previewer,
+            weights=weights,
             settings=settings,
         )
         self._intake = intake
@@ -67,6 +93,7 @@ class PhotoService(Overview):
 
     def accept(self, batch: str, name: str, stream: BinaryIO) -> Accepted:
         """Check one upload (photo or ZIP) and stage its photos; see `Intake.accept`."""
+        self.warm_up()  # somebody is about to look
         return self._intake.accept(_checked(batch, "upload"), name, stream)
 
     def check_space(self, coming_bytes: int) -> None:
@@ -113,8 +140,17 @@ class PhotoService(Overview):
         """
         sources = [self._blobs.staged(_checked(batch, "upload"), photo.sha256) for photo in photos]
         try:
-            job = self._create(sources, photos, recipe, refused=refused, title=title, key=key, owner=owner)
-        except ServiceError:
+            job = self._create(
+                sources,
+                photos,
+                recipe,
+                refused=refused,
+                title=title,
+                key=key,
+                owner=owner,
+                background=self.background_of(recipe),
+            )
+        except (ServiceError, InputError):
             made = self.made_by(key)  # by a twin of this call, which took the uploads with it
             if made is None:
                 raise
@@ -144,7 +180,13 @@ class PhotoService(Overview):
         photos = [_as_uploaded(photo) for photo in self._store.photos(job_id)]
         sources = [self._blobs.photo(job_id, photo.sha256) for photo in photos]
         return self._create(
-            sources, photos, recipe, title=title or earlier.title, key=key, owner=earlier.owner
+            sources,
+            photos,
+            recipe,
+            title=title or earlier.title,
+            key=key,
+            owner=earlier.owner,
+            background=self.background_of(recipe, self._blobs.photo(job_id, recipe.picture or "")),
         )
 
     def _create(
@@ -157,9 +199,11 @@ class PhotoService(Overview):
         title: str = "",
         key: str | None = None,
         owner: str = "",
+        background: Path | None = None,
     ) -> Job:
         for model in recipe.models:
             spec_of(model)
+        self.check_refiner(recipe)
         if not photos:
             raise InputError("no_photos", "There are no photos to process.", "Add at least one photo.")
         if len(photos) > self.settings.max_photos_per_job:
@@ -170,7 +214,7 @@ class PhotoService(Overview):
             )
         self._blobs.check_space()
         job_id = uuid.uuid4().hex
-        self._blobs.open_job(job_id, dict.fromkeys(sources))
+        self._blobs.open_job(job_id, dict.fromkeys([*sources, *([background] if background else [])]))
         try:
             made = self._store.create_job(
                 job_id=job_id,
@@ -295,38 +339,55 @@ class PhotoService(Overview):
 
     # Pictures
 
-    def picture(self, job_id: str, number: int, kind: Picture) -> Path:
-        """The file of a task's cutout, its previews, or the original photo; raises not_found."""
-        task = next(self._store.tasks(_checked(job_id), [number]))
-        if kind == "original":
-            return self._blobs.photo(job_id, task.photo.sha256)
-        if kind == "mask":
-            spec = CATALOGUE.get(task.model)
-            path = None
-            if spec is not None and task.state is TaskState.DONE:
-                path = self._blobs.mask(task.photo.sha256, spec.name, spec.weights_id)
-            if path is None:
-                raise not_found("mask")
-            return path
-        if task.cutout is None:
+    def original(self, task: Task) -> Path:
+        """The file of a task's photo as it was uploaded."""
+        return self._blobs.photo(task.job_id, task.photo.sha256)
+
+    def mask(self, task: Task) -> Path:
+        """The file of the mask of a finished task, at the model's size; raises not_found."""
+        spec, path = CATALOGUE.get(task.model), None
+        if spec is not None and task.state is TaskState.DONE:
+            path = self._blobs.mask(task.photo.sha256, spec.name, spec.weights_id)
+        if path is None:
+            raise not_found("mask")
+        return path
+
+    def cutout(self, task: Task, place: int = 0) -> tuple[Path, Cutout]:
+        """One of a task's cutouts and its file; raises not_found."""
+        if not task.cutouts:
             raise ServiceError(
                 "not_found", f"This task has no cutout: it is {task.state}.", "There is one once it is done."
             )
-        names = {"cutout": task.cutout.file, "preview": task.cutout.preview, "before": task.cutout.before}
-        return self._blobs.output(job_id, names[kind])
+        if place >= len(task.cutouts):
+            raise not_found("cutout")
+        cutout = task.cutouts[place]
+        return self._blobs.output(task.job_id, cutout.file), cutout
 
-    def preview(self, job_id: str, number: int, *, longest: int) -> bytes:
-        """A WebP of a task's cutout of at most `longest` pixels a side; raises not_found."""
-        source = self.picture(job_id, number, "cutout")
+    def companion(self, task: Task, place: int, kind: ExtraKind) -> tuple[Path, Extra, Cutout]:
+        """What goes with a cutout, its file, and the cutout; raises not_found."""
+        _, cutout = self.cutout(task, place)
+        found = next((extra for extra in cutout.extras if extra.kind == kind), None)
+        if found is None:
+            raise not_found("file")
+        return self._blobs.output(task.job_id, found.file), found, cutout
+
+    def output(self, job_id: str, file: str) -> Path:
+        """A file of a job's results, by the name that a cutout has for it; raises not_found."""
+        return self._blobs.output(_checked(job_id), file)
+
+    def preview(self, task: Task, place: int, *, longest: int) -> bytes:
+        """A WebP of a cutout of at most `longest` pixels a side; raises not_found."""
+        source, _ = self.cutout(task, place)
         with self._blobs.scratch() as target:
             self._intake.shrink(source, target, longest)
             return target.read_bytes()
 
     def finish(self, job_id: str, number: int, asked: Finish) -> tuple[bytes, Finished]:
         """Another picture of a task's photo and mask, as a file; raises not_found, InputError."""
-        photo, mask = self.picture(job_id, number, "original"), self.picture(job_id, number, "mask")
+        task = self.task(job_id, number)
+        photo, mask = self.original(task), self.mask(task)
         with self._blobs.scratch() as target:
-            finished = self._intake.finish(photo, mask, target, asked)
+            finished = self.finished(photo, mask, target, asked)
             return target.read_bytes(), finished
 
     def photos(self, job_id: str) -> Iterator[Photo]:
@@ -341,17 +402,43 @@ class PhotoService(Overview):
         """One task; raises not_found."""
         return next(self._store.tasks(_checked(job_id), [number]))
 
-    def cutout_name(self, job_id: str, number: int) -> str:
-        """What a cutout is called when it is downloaded alone."""
-        task = next(self._store.tasks(_checked(job_id), [number]))
-        return Path(task.photo.output).name + ".png"
-
     def archive(self, job_id: str) -> export.Archive:
         """The job's finished cutouts and its manifest as a ZIP, streamed."""
         job = self.job(job_id)
         tasks = list(self._store.tasks(job_id))
         file_of: Callable[[str], Path] = lambda file: self._blobs.output(job_id, file)  # noqa: E731
         return export.archive(job, tasks, file_of)
+
+    def keep_background(self, batch: str, photo: Photo) -> str:
+        """Keep an uploaded picture as a background; returns its id, and forgets the upload.
+
+        Raises InputError too_many_backgrounds, and PhotoError where it cannot be decoded.
+        """
+        try:
+            self._intake.thumbnail(_checked(batch, "upload"), photo.sha256)
+        except PhotoError:
+            self._blobs.drop_batch(batch)
+            raise
+        return super().keep_background(batch, photo)
+
+    def background_thumbnail(self, picture: str) -> bytes:
+        """A small WebP of a background picture; raises not_found."""
+        with self._blobs.scratch() as target:
+            self._intake.shrink(self.background(picture), target, 240)
+            return target.read_bytes()
+
+    def try_on_upload(self, batch: str, sha256: str, recipe: Recipe) -> Tried:
+        """A recipe tried on a staged photo; see `try_recipe`."""
+        path = self._blobs.staged(_checked(batch, "upload"), sha256)
+        if not path.is_file():
+            raise not_found("photo")
+        return self.try_recipe(path, sha256, recipe, who=batch)
+
+    def try_on_job(self, job_id: str, number: int, recipe: Recipe) -> Tried:
+        """A recipe tried on a photo of a job; see `try_recipe`."""
+        task = self.task(job_id, number)
+        kept = self._blobs.photo(job_id, recipe.picture or "")
+        return self.try_recipe(self.original(task), task.photo.sha256, recipe, who=job_id, otherwise=kept)
 
     # Links
 
@@ -362,6 +449,11 @@ class PhotoService(Overview):
     def check_link(self, subject: str, token: str) -> None:
         """Raise ServiceError link_expired or link_invalid unless the token opens this subject."""
         self._links.check(subject, token)
+
+
+def trying(job_id: str) -> str:
+    """What a link is signed for that lets recipes be tried on a job's photos: pictures' links do not."""
+    return f"try:{job_id}"
 
 
 def _with_outputs(photos: Sequence[Photo]) -> list[Photo]:

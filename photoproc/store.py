@@ -12,6 +12,7 @@
     key:<key>              the job made for an idempotency key
     events:<job>:<k>       the log of its changes, thirty-two a record
     figures:<model>        how its tasks ended here and what their steps took
+    recipes:<owner>        the recipes somebody saved, by name
 
 Every change happens in one transaction of SQLite, synced to disk. `ledger.py` keeps progress and log,
 `queue.py` the tasks that run; here are the jobs themselves.
@@ -19,6 +20,7 @@ Every change happens in one transaction of SQLite, synced to disk. `ledger.py` k
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -43,10 +45,12 @@ from photoproc.records import (
     Progress,
     cutout_of,
     photo_of,
+    recipe_of,
     refusal_of,
 )
 
 _JOBS_PER_PAGE = 50
+_TASKS_AT_ONCE = 200
 _LEFT_OUT = Problem(
     code="model_left_out",
     message="It was left out: the job was finished without this model.",
@@ -170,7 +174,7 @@ class Store(Queue):
             id=job_id,
             title=record["title"],
             created_at=record["created_at"],
-            recipe=Recipe.model_validate(record["recipe"]),
+            recipe=recipe_of(record["recipe"]),
             photo_count=record["photo_count"],
             refused=tuple(refusal_of(one) for one in record["refused"]),
             state=job_state(counts, cancelled=progress.cancelled),
@@ -218,49 +222,27 @@ class Store(Queue):
         record, progress = self._db.get(f"job:{job_id}"), self._progress(job_id)
         if record is None or progress is None:
             raise not_found("job")
-        models = Recipe.model_validate(record["recipe"]).task_models
-        chunk_number, chunk = -1, []
-        for number in range(len(progress.states)) if numbers is None else numbers:
-            if not 0 <= number < len(progress.states):
+        models = recipe_of(record["recipe"]).task_models
+        chosen = range(len(progress.states)) if numbers is None else numbers
+        for start in range(0, len(chosen), _TASKS_AT_ONCE):
+            asked = chosen[start : start + _TASKS_AT_ONCE]
+            if not all(0 <= number < len(progress.states) for number in asked):
                 raise not_found("task")
-            place = number // len(models)
-            if place // PHOTOS_PER_RECORD != chunk_number:
-                chunk_number = place // PHOTOS_PER_RECORD
-                chunk = self._db.get(f"photos:{job_id}:{chunk_number}", [])
-            if place % PHOTOS_PER_RECORD >= len(chunk):
-                raise not_found("job")  # deleted meanwhile
-            yield self._task(
-                job_id,
-                number,
-                models[number % len(models)],
-                photo_of(chunk[place % PHOTOS_PER_RECORD]),
-                STATE_OF_CODE[progress.states[number]],
-            )
-
-    def _task(self, job_id: str, number: int, model: str, photo: Photo, state: TaskState) -> Task:
-        kept = self._db.get(f"task:{job_id}:{number}", {})
-        task = Task(
-            job_id=job_id,
-            number=number,
-            model=model,
-            photo=photo,
-            state=state,
-            attempts=kept.get("attempts", 0),
-        )
-        outcome = kept.get("outcome")
-        # While a retry is under way, the last outcome is not this attempt's.
-        if outcome is None or not state.final:
-            return replace(task, problem=_LEFT_OUT) if state is TaskState.SKIPPED else task
-        return replace(
-            task,
-            cutout=cutout_of(outcome["cutout"]),
-            problem=None if outcome["problem"] is None else Problem(**outcome["problem"]),
-            warnings=tuple(Warn(**one) for one in outcome["warnings"]),
-            seconds=outcome["seconds"] or {},
-            provider=outcome["provider"],
-            mask_from_cache=outcome["mask_from_cache"],
-            finished_at=kept.get("finished_at"),
-        )
+            chunks = dict.fromkeys(_photos_key(job_id, number // len(models)) for number in asked)
+            kept = self._db.get_many([*chunks, *(f"task:{job_id}:{number}" for number in asked)])
+            for number in asked:
+                place = number // len(models)
+                chunk = kept.get(_photos_key(job_id, place), [])
+                if place % PHOTOS_PER_RECORD >= len(chunk):
+                    raise not_found("job")  # deleted meanwhile
+                task = Task(
+                    job_id=job_id,
+                    number=number,
+                    model=models[number % len(models)],
+                    photo=photo_of(chunk[place % PHOTOS_PER_RECORD]),
+                    state=STATE_OF_CODE[progress.states[number]],
+                )
+                yield _as_kept(task, kept.get(f"task:{job_id}:{number}", {}))
 
     # Deciding
 
@@ -284,7 +266,7 @@ class Store(Queue):
             record, progress = cache.get(f"job:{job_id}"), self._progress(job_id)
             if record is None or progress is None:
                 raise not_found("job")
-            models = Recipe.model_validate(record["recipe"]).task_models
+            models = recipe_of(record["recipe"]).task_models
             queued = [
                 number
                 for number, code in enumerate(progress.states)
@@ -308,7 +290,7 @@ class Store(Queue):
                 raise ServiceError(
                     "job_cancelling", "The job is still being cancelled.", "Try again in a few seconds."
                 )
-            models = Recipe.model_validate(record["recipe"]).task_models
+            models = recipe_of(record["recipe"]).task_models
             numbers = [n for n, code in enumerate(progress.states) if STATE_OF_CODE[code] in states]
             for number in numbers:
                 cache.delete(f"task:{job_id}:{number}")
@@ -318,6 +300,28 @@ class Store(Queue):
                 progress = replace(progress, cancelled=False, recent=())
                 self._move(job_id, progress, numbers, TaskState.QUEUED, now)
             return len(numbers)
+
+    def recipes(self, owner: str) -> dict[str, Recipe]:
+        """The recipes an owner saved, by name."""
+        kept = self._db.get(f"recipes:{owner}", {})
+        found = {}
+        for name in sorted(kept, key=str.casefold):
+            with suppress(ServiceError):  # of another version
+                found[name] = recipe_of(kept[name])
+        return found
+
+    def save_recipe(self, name: str, recipe: Recipe, owner: str) -> None:
+        """Keep a recipe under a name, in place of one that had it."""
+        with self._db.change() as cache:
+            kept = cache.get(f"recipes:{owner}", {})
+            cache.set(f"recipes:{owner}", {**kept, name: json.loads(recipe.to_json())})
+
+    def forget_recipe(self, name: str, owner: str) -> bool:
+        """Forget a saved recipe; returns whether there was one."""
+        with self._db.change() as cache:
+            kept = cache.get(f"recipes:{owner}", {})
+            cache.set(f"recipes:{owner}", {one: kept[one] for one in kept if one != name})
+            return name in kept
 
     def rename(self, job_id: str, title: str) -> None:
         """Give a job another title."""
@@ -347,3 +351,34 @@ class Store(Queue):
                 cache.delete(f"photos:{job_id}:{start // PHOTOS_PER_RECORD}")
             for number in range(len(progress.states)):
                 cache.delete(f"task:{job_id}:{number}")
+
+
+def _photos_key(job_id: str, place: int) -> str:
+    """The record of the photo at this place of a job."""
+    return f"photos:{job_id}:{place // PHOTOS_PER_RECORD}"
+
+
+def _cutouts(outcome: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The cutouts of an outcome; there was one at most before each face could have its own."""
+    earlier = outcome.get("cutout")
+    found: Sequence[Mapping[str, Any]] = outcome.get("cutouts", [] if earlier is None else [earlier])
+    return found
+
+
+def _as_kept(task: Task, kept: Mapping[str, Any]) -> Task:
+    """A task with what became of it."""
+    task = replace(task, attempts=kept.get("attempts", 0))
+    outcome = kept.get("outcome")
+    # While a retry is under way, the last outcome is not this attempt's.
+    if outcome is None or not task.state.final:
+        return replace(task, problem=_LEFT_OUT) if task.state is TaskState.SKIPPED else task
+    return replace(
+        task,
+        cutouts=tuple(cutout_of(record) for record in _cutouts(outcome)),
+        problem=None if outcome["problem"] is None else Problem(**outcome["problem"]),
+        warnings=tuple(Warn(**one) for one in outcome["warnings"]),
+        seconds=outcome["seconds"] or {},
+        provider=outcome["provider"],
+        mask_from_cache=outcome["mask_from_cache"],
+        finished_at=kept.get("finished_at"),
+    )

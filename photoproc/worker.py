@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -15,7 +16,7 @@ from photoproc.clock import Clock
 from photoproc.engine import Engine
 from photoproc.errors import PhotoprocError, Problem, ServiceError, TaskError
 from photoproc.jobs import TaskState
-from photoproc.models.catalogue import CATALOGUE
+from photoproc.models.catalogue import CATALOGUE, VITMATTE
 from photoproc.models.weights import Weights
 from photoproc.recipe import NO_MODEL
 from photoproc.records import Claim, Outcome
@@ -197,7 +198,8 @@ class Worker:
     def _keep(self, flight: _Flight, report: Report) -> None:
         claim = flight.claim
         try:
-            cutout = self._blobs.adopt(claim.job_id, claim.number, claim.token, report)
+            suffix = claim.recipe.output.suffix
+            cutouts = self._blobs.adopt(claim.job_id, claim.number, claim.token, report, suffix=suffix)
         except ServiceError as error:
             if error.problem.code == "disk_full":
                 raise
@@ -205,14 +207,14 @@ class Worker:
             return
         outcome = Outcome(
             state=TaskState.DONE,
-            cutout=cutout,
+            cutouts=tuple(cutouts),
             warnings=(*claim.photo.warnings, *report.warnings),
             seconds=report.seconds,
             provider=report.provider,
             mask_from_cache=flight.mask_from_cache and report.mask is None,
         )
         if not self._publish(claim, outcome):
-            self._blobs.drop_output(claim.job_id, cutout)
+            self._blobs.drop_output(claim.job_id, cutouts)
         elif report.mask is not None:
             weights_id = CATALOGUE[claim.model].weights_id
             self._blobs.keep_mask(claim.photo.sha256, claim.model, weights_id, report.mask.path)
@@ -278,7 +280,7 @@ class Worker:
 
     def _claim(self) -> None:
         self._wait_for_room()
-        models = [NO_MODEL, *self._weights.ready()]
+        models = [NO_MODEL, *(name for name in self._weights.ready() if name in CATALOGUE)]
         while len(self._flights) < self._engine.capacity and not self._stopping.is_set():
             self._blobs.check_space()
             self._turn += 1
@@ -314,6 +316,11 @@ class Worker:
         weights = self._weights.ready().get(claim.model)
         if spec is not None and weights is None:  # lost between claiming and now
             return False
+        refiner = self._weights.ready().get(VITMATTE.name)
+        if refiner is None and claim.recipe.edges.method == "vitmatte":
+            if self._is_due("weights:refiner", _ASK_AGAIN_S):
+                self._weights.request(VITMATTE.name)
+            return False
         mask = None if spec is None else self._blobs.mask(claim.photo.sha256, spec.name, spec.weights_id)
         order = Order(
             photo=self._blobs.photo(claim.job_id, claim.photo.sha256),
@@ -323,6 +330,8 @@ class Worker:
             mask=mask,
             outbox=self._blobs.outbox(claim.token),
             max_pixels=self._settings.max_pixels,
+            background=self._background(claim),
+            refiner=refiner,
         )
         try:
             future = self._engine.submit(child.run, order)
@@ -332,6 +341,10 @@ class Worker:
         future.add_done_callback(lambda _: self._wake.set())
         self._flights.append(_Flight(claim=claim, future=future, mask_from_cache=mask is not None))
         return True
+
+    def _background(self, claim: Claim) -> Path | None:
+        picture = claim.recipe.picture
+        return None if picture is None else self._blobs.photo(claim.job_id, picture)
 
     def _ask_for_weights(self) -> None:
         """Fetch what queued tasks wait for; a model that could not be had is asked for again later."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from photoproc.child import Order, Report, Written
+from photoproc.child import Order, Pictured, Report, Written
 from photoproc.engine import ChildInfo
 from photoproc.errors import TaskError
 from photoproc.models.weights import Weights
@@ -144,12 +144,12 @@ def carry_out(order: Order) -> Report:
         path.write_bytes(data)
         return Written(path=path, sha256=hashlib.sha256(data).hexdigest(), byte_count=len(data))
 
+    picture = Pictured(
+        cutout=write("cutout"), preview=write("preview"), before=write("before"), size_wh=(2, 1)
+    )
     return Report(
-        cutout=write("cutout"),
-        preview=write("preview"),
-        before=write("before"),
+        pictures=(picture,),
         mask=write("mask") if order.model is not None and order.mask is None else None,
-        size_wh=(2, 1),
         seconds={"decode": 0.1},
         provider="CPUExecutionProvider",
     )

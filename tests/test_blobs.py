@@ -4,7 +4,7 @@ import errno
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO, cast
@@ -12,9 +12,9 @@ from typing import BinaryIO, cast
 import pytest
 
 from photoproc.blobs import Blobs
-from photoproc.child import Report, Written
+from photoproc.child import Pictured, Report, Written
 from photoproc.errors import PhotoError, ServiceError
-from photoproc.jobs import Cutout
+from photoproc.jobs import Cutout, ExtraKind
 from tests.waiting import at_once
 
 BATCH, OTHER = "b" * 32, "c" * 32
@@ -281,7 +281,13 @@ def test_a_copy_that_fails_midway_is_never_taken_for_the_photo(
 # Results
 
 
-def attempt(blobs: Blobs, token: str, mask: bool = False) -> Report:
+def attempt(
+    blobs: Blobs,
+    token: str,
+    mask: bool = False,
+    faces: Sequence[int] = (0,),
+    extras: Sequence[ExtraKind] = (),
+) -> Report:
     """What a child leaves in the outbox of an attempt."""
     outbox = blobs.outbox(token)
 
@@ -289,19 +295,28 @@ def attempt(blobs: Blobs, token: str, mask: bool = False) -> Report:
         (outbox / name).write_bytes(f"{token}-{name}".encode())
         return Written(path=outbox / name, sha256="f" * 64, byte_count=len(name))
 
-    return Report(
-        cutout=write("cutout"),
-        preview=write("preview"),
-        before=write("before"),
-        mask=write("mask") if mask else None,
-        size_wh=(3, 4),
-    )
+    def pictured(face: int) -> Pictured:
+        of = f"-{face}" if face else ""
+        return Pictured(
+            cutout=write(f"cutout{of}"),
+            preview=write(f"preview{of}"),
+            before=write(f"before{of}"),
+            size_wh=(3, 4),
+            face=face,
+            extras=tuple((kind, write(f"{kind}{of}")) for kind in extras),
+        )
+
+    return Report(pictures=tuple(pictured(face) for face in faces), mask=write("mask") if mask else None)
+
+
+def adopt(blobs: Blobs, job_id: str, number: int, token: str, report: Report) -> list[Cutout]:
+    return blobs.adopt(job_id, number, token, report, suffix=".png")
 
 
 def test_an_attempts_pictures_move_into_the_job(blobs: Blobs, root: Path) -> None:
     make_job(blobs, "j", b"photo")
     report = attempt(blobs, "t" * 32)
-    cutout = blobs.adopt("j", 7, "t" * 32, report)
+    (cutout,) = adopt(blobs, "j", 7, "t" * 32, report)
     assert (cutout.sha256, cutout.byte_count, cutout.size_wh) == ("f" * 64, 6, (3, 4))
     contents = [blobs.output("j", name).read_text() for name in (cutout.file, cutout.preview, cutout.before)]
     assert contents == [f"{'t' * 32}-{name}" for name in ("cutout", "preview", "before")]
@@ -309,19 +324,48 @@ def test_an_attempts_pictures_move_into_the_job(blobs: Blobs, root: Path) -> Non
     assert list((root / "tmp").iterdir()) == []
 
 
+def test_each_cutout_of_an_attempt_has_files_of_its_own_and_what_goes_with_it(
+    blobs: Blobs, root: Path
+) -> None:
+    make_job(blobs, "j", b"photo")
+    report = attempt(blobs, "t", faces=(1, 2), extras=("mask", "sheet", "sheet_pdf"))
+    cutouts = blobs.adopt("j", 7, "t", report, suffix=".jpg")
+    assert [cutout.face for cutout in cutouts] == [1, 2]
+    names = [name for cutout in cutouts for name in cutout.files]
+    assert len(set(names)) == len(names) == 12
+    assert {path.name for path in (root / "jobs/j/out").iterdir()} == set(names)
+    for cutout in cutouts:
+        kinds = ["cutout", "preview", "before", *(extra.kind for extra in cutout.extras)]
+        texts = [blobs.output("j", name).read_text() for name in cutout.files]
+        assert texts == [f"t-{kind}-{cutout.face}" for kind in kinds]
+        suffixes = [Path(name).suffix for name in cutout.files]
+        assert suffixes == [".jpg", ".webp", ".webp", ".jpg", ".jpg", ".pdf"]
+    blobs.drop_output("j", cutouts)
+    assert list((root / "jobs/j/out").iterdir()) == []
+
+
+def test_what_an_attempt_of_a_lost_server_moved_is_found_by_its_token(blobs: Blobs, root: Path) -> None:
+    make_job(blobs, "j", b"photo")
+    (other,) = adopt(blobs, "j", 77, "t", attempt(blobs, "t"))
+    blobs.empty_outbox("t")
+    blobs.adopt("j", 7, "t", attempt(blobs, "t", faces=(1, 2), extras=("mask", "sheet")), suffix=".webp")
+    blobs.drop_attempt("j", 7, "t")
+    assert {path.name for path in (root / "jobs/j/out").iterdir()} == set(other.files)
+
+
 def test_moving_them_again_after_an_error_changes_nothing(blobs: Blobs) -> None:
     make_job(blobs, "j", b"photo")
     report = attempt(blobs, "t")
-    assert blobs.adopt("j", 7, "t", report) == blobs.adopt("j", 7, "t", report)
+    assert adopt(blobs, "j", 7, "t", report) == adopt(blobs, "j", 7, "t", report)
     assert blobs.output("j", "7-t.png").read_text() == "t-cutout"
 
 
 def test_attempts_never_overwrite_each_other(blobs: Blobs) -> None:
     make_job(blobs, "j", b"photo")
-    first = blobs.adopt("j", 7, "first", attempt(blobs, "first"))
-    second = blobs.adopt("j", 7, "second", attempt(blobs, "second"))
-    blobs.drop_output("j", second)
-    blobs.drop_output("j", second)
+    (first,) = adopt(blobs, "j", 7, "first", attempt(blobs, "first"))
+    (second,) = adopt(blobs, "j", 7, "second", attempt(blobs, "second"))
+    blobs.drop_output("j", [second])
+    blobs.drop_output("j", [second])
     assert blobs.output("j", first.file).read_text() == "first-cutout"
     with pytest.raises(ServiceError) as caught:
         blobs.output("j", second.file)
@@ -333,7 +377,7 @@ def test_results_of_a_deleted_job_find_no_place(blobs: Blobs, root: Path) -> Non
     report = attempt(blobs, "t")
     blobs.close_job("j")
     with pytest.raises(ServiceError) as caught:
-        blobs.adopt("j", 7, "t", report)
+        adopt(blobs, "j", 7, "t", report)
     assert caught.value.problem.code == "not_found"
     blobs.empty_outbox("t")
     assert files(root) == set()
@@ -352,7 +396,7 @@ def test_errors_of_the_disk_are_named(
     report = attempt(blobs, "t")
     received = blobs.receive(io.BytesIO(b"new"), max_bytes=9)
     actions: dict[str, Callable[[], object]] = {
-        "adopt": lambda: blobs.adopt("j", 7, "t", report),
+        "adopt": lambda: adopt(blobs, "j", 7, "t", report),
         "outbox": lambda: blobs.outbox("u"),
         "open_job": lambda: blobs.open_job("k", [staged]),
         "stage": lambda: blobs.stage(OTHER, received),
@@ -408,7 +452,7 @@ def test_a_sweep_removes_orphans_only(blobs: Blobs, root: Path) -> None:
     for sha in (live_sha, dead_sha):
         add_mask(blobs, root, sha)
     staged_mask = add_mask(blobs, root, staged.name)
-    blobs.adopt("live", 0, "t", attempt(blobs, "t"))
+    adopt(blobs, "live", 0, "t", attempt(blobs, "t"))
     blobs.receive(io.BytesIO(b"half"), max_bytes=9)
     orphan = upload(blobs, b"orphan", OTHER)
     orphan.unlink()  # as if the server had ended between staging and dropping
@@ -431,7 +475,7 @@ def test_a_sweep_removes_orphans_only(blobs: Blobs, root: Path) -> None:
 
 def test_a_sweep_that_does_not_know_the_jobs_leaves_them_all(blobs: Blobs, root: Path) -> None:
     (sha,) = make_job(blobs, "j", b"photo")
-    blobs.adopt("j", 0, "t", attempt(blobs, "t"))
+    adopt(blobs, "j", 0, "t", attempt(blobs, "t"))
     blobs.empty_outbox("t")
     before = files(root)
     blobs.sweep(None)
@@ -458,4 +502,4 @@ def test_the_folders_are_this_users_own(root: Path, blobs: Blobs) -> None:
 
 def test_cutouts_never_published_can_be_dropped_twice(blobs: Blobs) -> None:
     cutout = Cutout(file="a", preview="b", before="c", sha256="s", byte_count=1, size_wh=(1, 1))
-    blobs.drop_output("none", cutout)
+    blobs.drop_output("none", [cutout])

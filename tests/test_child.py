@@ -11,10 +11,11 @@ import pyvips
 from PIL import Image
 
 from photoproc import child
-from photoproc.child import Order, Report
+from photoproc.child import Order, Report, Written
 from photoproc.errors import Problem
 from photoproc.imaging.decode import PhotoInfo
-from photoproc.recipe import FaceCrop, Keep, Recipe
+from photoproc.parts import Face, Keep
+from photoproc.recipe import Recipe
 from tests.models.support import weights_file
 from tests.pictures import encoded, picture, sample, srgb_profile
 
@@ -41,10 +42,18 @@ def order(folder: Path, photo: bytes, recipe: Recipe = KEEP, **fields: Path | st
     )
 
 
+def files_of(report: Report) -> list[Written]:
+    """Every file a report tells of."""
+    found = [] if report.mask is None else [report.mask]
+    for made in report.pictures:
+        found += [made.cutout, made.preview, made.before, *(file for _, file in made.extras)]
+    return found
+
+
 def check_files(report: Report, outbox: Path) -> None:
     """Every file told of is there as told, and no other one is."""
-    assert {file.path for file in report.files} == set(outbox.iterdir())
-    for file in report.files:
+    assert {file.path for file in files_of(report)} == set(outbox.iterdir())
+    for file in files_of(report):
         data = file.path.read_bytes()
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (file.sha256, file.byte_count)
 
@@ -58,10 +67,10 @@ def test_an_order_leaves_the_cutout_previews_and_mask_on_disk(model_dir: Path, t
     report = child.run(asked)
     assert report.problem is None
     check_files(report, asked.outbox)
-    assert len(report.files) == 4
-    assert report.cutout is not None
-    with Image.open(io.BytesIO(report.cutout.path.read_bytes())) as cutout:
-        assert (cutout.format, cutout.mode, cutout.size) == ("PNG", "RGBA", report.size_wh)
+    assert len(files_of(report)) == 4
+    (made,) = report.pictures
+    with Image.open(io.BytesIO(made.cutout.path.read_bytes())) as cutout:
+        assert (cutout.format, cutout.mode, cutout.size) == ("PNG", "RGBA", made.size_wh)
     assert report.provider == "CPUExecutionProvider"
     assert report.seconds is not None
     assert report.seconds["inference"] > 0
@@ -82,7 +91,7 @@ def test_keeping_the_background_leaves_no_mask(tmp_path: Path) -> None:
     asked = order(tmp_path, encoded(picture(), "PNG"))
     report = child.run(asked)
     assert report.mask is None
-    assert len(report.files) == 3
+    assert len(files_of(report)) == 3
     check_files(report, asked.outbox)
 
 
@@ -93,7 +102,7 @@ def test_keeping_the_background_leaves_no_mask(tmp_path: Path) -> None:
         (encoded(picture(300, 300), "JPEG")[:-5000], KEEP, None, "photo_truncated", ["decode"]),
         (
             encoded(picture(), "PNG"),
-            Recipe(background=Keep(), framing=FaceCrop(no_face="skip")),
+            Recipe(background=Keep(), framing=Face(no_face="skip")),
             None,
             "no_face",
             ["decode", "framing"],
@@ -104,7 +113,7 @@ def test_keeping_the_background_leaves_no_mask(tmp_path: Path) -> None:
             Recipe(models=("silueta",)),
             "silueta",
             "weights_unreadable",
-            ["decode", "framing", "load"],
+            ["decode", "load"],
         ),
     ],
 )
@@ -118,7 +127,7 @@ def test_a_problem_is_reported_with_the_time_of_the_steps_so_far_and_leaves_no_f
     assert report.seconds is not None
     assert list(report.seconds) == steps
     assert all(seconds > 0 for seconds in report.seconds.values())
-    assert report.files == ()
+    assert files_of(report) == []
     check_files(report, asked.outbox)
 
 

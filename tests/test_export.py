@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import unicodedata
 import zipfile
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -15,9 +16,22 @@ from hypothesis import strategies as st
 
 from photoproc import export
 from photoproc.errors import Problem
-from photoproc.jobs import Counts, Cutout, Job, JobState, Photo, Refusal, Task, TaskState, Warn
-from photoproc.names import output_paths
-from photoproc.recipe import Keep, Recipe
+from photoproc.jobs import (
+    Counts,
+    Cutout,
+    Extra,
+    ExtraKind,
+    Job,
+    JobState,
+    Photo,
+    Refusal,
+    Task,
+    TaskState,
+    Warn,
+)
+from photoproc.names import display_name, output_paths
+from photoproc.parts import Face, Keep, Output, Sheet
+from photoproc.recipe import Recipe
 from tests.pictures import encoded, picture
 
 REFUSAL = Refusal(
@@ -25,13 +39,13 @@ REFUSAL = Refusal(
 )
 
 
-def job(recipe: Recipe, title: str = "My shoot") -> Job:
+def job(recipe: Recipe, title: str = "My shoot", photo_count: int = 1) -> Job:
     return Job(
         id="0" * 32,
         title=title,
         created_at=1_700_000_000.0,
         recipe=recipe,
-        photo_count=1,
+        photo_count=photo_count,
         refused=(REFUSAL,),
         state=JobState.DONE,
         counts=Counts(),
@@ -79,14 +93,50 @@ class Folder:
             number,
             name,
             model,
-            cutout=cutout,
+            cutouts=(cutout,),
             seconds={"decode": 0.01234567, "inference": 1.5},
             provider="CPUExecutionProvider",
             warnings=(Warn(code="no_face", message="No face was found."),),
         )
 
-    def archive(self, recipe: Recipe, tasks: list[Task], title: str = "My shoot") -> export.Archive:
-        return export.archive(job(recipe, title), tasks, lambda file: self.root / file)
+    def of_faces(
+        self, number: int, name: str, model: str, faces: int, *kinds: ExtraKind, suffix: str = ".png"
+    ) -> Task:
+        """A task with a cutout for each face (0: for the whole photo), and what goes with each."""
+        cutouts = []
+        for face in range(1, faces + 1) if faces else (0,):
+            stem = f"{number}-token-{face}"
+            endings: dict[ExtraKind, str] = {
+                "mask": f"-mask{suffix}",
+                "sheet": "-sheet.jpg",
+                "sheet_pdf": "-sheet.pdf",
+            }
+            extras = []
+            for kind in kinds:
+                data = f"{stem} {kind}".encode()
+                (self.root / (stem + endings[kind])).write_bytes(data)
+                sha256 = hashlib.sha256(data).hexdigest()
+                extras.append(
+                    Extra(kind=kind, file=stem + endings[kind], sha256=sha256, byte_count=len(data))
+                )
+            (self.root / (stem + suffix)).write_bytes(stem.encode())
+            cutout = Cutout(
+                file=stem + suffix,
+                preview="p.webp",
+                before="b.webp",
+                sha256=hashlib.sha256(stem.encode()).hexdigest(),
+                byte_count=len(stem),
+                size_wh=(4, 5),
+                face=face,
+                extras=tuple(extras),
+            )
+            cutouts.append(cutout)
+        return task(number, name, model, cutouts=tuple(cutouts))
+
+    def archive(
+        self, recipe: Recipe, tasks: list[Task], title: str = "My shoot", photo_count: int = 1
+    ) -> export.Archive:
+        return export.archive(job(recipe, title, photo_count), tasks, lambda file: self.root / file)
 
 
 @pytest.fixture
@@ -210,34 +260,153 @@ def test_the_csv_opens_as_utf_8_and_survives_commas_quotes_and_lines(folder: Fol
     assert [row["photo"] for row in csv_rows(packed)] == names
 
 
+def entries(archive: export.Archive) -> list[str]:
+    """What is in a ZIP, but for the manifests."""
+    return opened(archive).namelist()[:-2]
+
+
+def named(template: str, **fields: Any) -> Recipe:
+    return Recipe(models=("u2net",), output=Output(name=template), **fields)
+
+
+def test_a_template_says_what_files_are_called_within_the_folders_of_the_input(folder: Folder) -> None:
+    tasks = [folder.done(0, "a/b/c.jpg", "u2net"), folder.done(1, "d.jpg", "u2net")]
+    archive = folder.archive(named("{date} {job}/{n} {stem} {model}"), tasks, "A/B: shoot", photo_count=120)
+    assert entries(archive) == [
+        "a/b/2023-11-14 A_B_ shoot/001 c u2net.png",
+        "2023-11-14 A_B_ shoot/002 d u2net.png",
+    ]
+
+
+def test_each_model_has_a_folder_unless_the_template_says_where(folder: Folder) -> None:
+    tasks = [folder.done(number, "d/a.jpg", TWO.models[number % 2]) for number in range(4)]
+    tasks = [replace(one, photo=replace(one.photo, output=f"d/a{one.number // 2}")) for one in tasks]
+    assert entries(folder.archive(TWO, tasks)) == [
+        *("u2net/d/a0.png", "u2netp/d/a0.png", "u2net/d/a1.png", "u2netp/d/a1.png")
+    ]
+    beside = TWO.model_copy(update={"output": Output(name="{n}-{model}")})
+    assert entries(folder.archive(beside, tasks, photo_count=2)) == [
+        *("d/1-u2net.png", "d/1-u2netp.png", "d/2-u2net.png", "d/2-u2netp.png")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix"), [("webp", ".webp"), ("jpeg", ".jpg"), ("avif", ".avif"), ("tiff", ".tif")]
+)
+def test_files_have_the_suffix_of_their_format(folder: Folder, form: str, suffix: str) -> None:
+    recipe = Recipe.of_fields({"background": {"kind": "keep"}, "output": {"format": form}})
+    assert entries(folder.archive(recipe, [folder.done(0, "a.png", "none")])) == [f"a{suffix}"]
+
+
+@pytest.mark.parametrize(
+    ("template", "names"),
+    [
+        ("{stem}", ["d/a-1.png", "d/a-2.png", "d/a-3.png"]),
+        ("face {face} of {stem}", [f"d/face {face} of a.png" for face in (1, 2, 3)]),
+        ("{face}/{stem}", ["d/1/a.png", "d/2/a.png", "d/3/a.png"]),
+    ],
+)
+def test_each_face_has_a_file_with_its_number(folder: Folder, template: str, names: list[str]) -> None:
+    recipe = named(template, framing=Face(which="each"))
+    packed = opened(folder.archive(recipe, [folder.of_faces(0, "d/a.jpg", "u2net", 3)]))
+    assert packed.namelist()[:-2] == names
+    rows = json.loads(packed.read("manifest.json"))["tasks"]
+    assert [(row["output"], row["face"], row["photo"]) for row in rows] == [
+        (name, face, "d/a.jpg") for face, name in enumerate(names, start=1)
+    ]
+    assert [row["face"] for row in csv_rows(packed)] == ["1", "2", "3"]
+
+
+def test_what_goes_with_a_cutout_is_beside_it_and_in_its_row(folder: Folder) -> None:
+    recipe = named("{stem} done", framing=Face(which="each"))
+    photo = folder.of_faces(0, "x/a.b.jpg", "u2net", 2, "mask", "sheet", "sheet_pdf", suffix=".tif")
+    recipe = recipe.model_copy(update={"output": recipe.output.model_copy(update={"format": "tiff"})})
+    packed = opened(folder.archive(recipe, [photo]))
+    assert packed.namelist()[:-2] == [
+        f"x/a.b done-{face}{rest}"
+        for face in (1, 2)
+        for rest in (".tif", "-mask.tif", "-sheet.jpg", "-sheet.pdf")
+    ]
+    first, second = json.loads(packed.read("manifest.json"))["tasks"]
+    assert first["output"] == "x/a.b done-1.tif"
+    assert first["also"] == ["x/a.b done-1-mask.tif", "x/a.b done-1-sheet.jpg", "x/a.b done-1-sheet.pdf"]
+    assert packed.read(second["also"][2]) == b"0-token-2 sheet_pdf"
+    assert csv_rows(packed)[0]["also"] == "; ".join(first["also"])
+
+
+def test_a_photo_called_like_the_mask_of_another_is_numbered_and_the_manifest_says_so(folder: Folder) -> None:
+    recipe = Recipe(models=("u2net",), output=Output(show="pair"))
+    tasks = [
+        folder.of_faces(0, "a.jpg", "u2net", 0, "mask"),
+        folder.of_faces(1, "A-MASK.jpg", "u2net", 0, "mask"),
+    ]
+    packed = opened(folder.archive(recipe, tasks))
+    rows = json.loads(packed.read("manifest.json"))["tasks"]
+    assert [(row["output"], row["also"]) for row in rows] == [
+        ("a.png", ["a-mask.png"]),
+        ("A-MASK (2).png", ["A-MASK (2)-mask.png"]),
+    ]
+    assert packed.read("A-MASK (2).png") == b"1-token-0"
+
+
+pieces = st.sampled_from(
+    ["{stem}", "{n}", "{model}", "{face}", "{job}", "{date}", "/", ".png", "manifest", "-mask"]
+)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="{}"), max_size=3)
+
+
+@st.composite
+def templates(draw: st.DrawFn) -> str:
+    needed = draw(st.sampled_from(["{stem}", "{n}"]))
+    return "".join(draw(st.permutations([needed, *draw(st.lists(pieces | texts, max_size=4))])))
+
+
 @given(
     uploads=st.lists(
         st.sampled_from(
             [
-                "a.jpg",
-                "A.png",
-                "a.png/a.jpg",
-                "u2net/a.jpg",
-                "manifest.csv/x.jpg",
-                "manifest.json",
-                "e\u0301.jpg",
+                *("a.jpg", "A.png", "a.png/a.jpg", "u2net/a.jpg", "manifest.csv/x.jpg", "manifest.json"),
+                *("e\u0301.jpg", "é.jpg", "a-mask.jpg", "a-1.jpg", "a-1-sheet.jpg", "1/a.jpg"),
             ]
         )
         | st.text(min_size=1, max_size=6),
-        max_size=8,
+        max_size=6,
     ),
     models=st.sampled_from([("u2net",), ("u2net", "u2netp")]),
+    template=templates(),
+    faces=st.integers(0, 2),
+    title=st.text(max_size=6),
 )
-def test_no_two_members_of_a_zip_collide(uploads: list[str], models: tuple[str, ...]) -> None:
-    members = ["manifest.csv", "manifest.json"]
-    for name, (path, _) in zip(uploads, output_paths(uploads), strict=True):
-        for model in models:
-            one = task(0, name, model)
-            members.append(export.output_name(replace(one, photo=replace(one.photo, output=path)), models))
-    files = {member.casefold() for member in members}
-    folders = {str(folder) for file in files for folder in PurePosixPath(file).parents}
-    assert len(files) == len(members)
+def test_no_two_members_of_a_zip_collide_and_the_manifest_names_them_all(
+    tmp_path_factory: pytest.TempPathFactory,
+    uploads: list[str],
+    models: tuple[str, ...],
+    template: str,
+    faces: int,
+    title: str,
+) -> None:
+    folder = Folder(tmp_path_factory.getbasetemp())
+    output = Output(name=template, show="pair", sheet=Sheet())
+    recipe = Recipe(models=models, framing=Face(which="each" if faces else "largest"), output=output)
+    tasks = []
+    for place, (name, (path, _)) in enumerate(zip(uploads, output_paths(uploads), strict=True)):
+        for number, model in enumerate(models, start=place * len(models)):
+            one = folder.of_faces(number, name, model, faces, "mask", "sheet", "sheet_pdf")
+            tasks.append(replace(one, photo=replace(one.photo, output=path)))
+    packed = opened(folder.archive(recipe, tasks, display_name(title), photo_count=len(uploads)))
+    files = {unicodedata.normalize("NFC", name).casefold() for name in packed.namelist()}
+    folders = {str(up) for file in files for up in PurePosixPath(file).parents}
+    assert len(files) == len(packed.namelist())
     assert not files & folders
+    rows = json.loads(packed.read("manifest.json"))["tasks"]
+    listed = [name for row in rows for name in (row["output"], *row["also"])]
+    assert [*listed, "manifest.csv", "manifest.json"] == packed.namelist()
+    cutouts = [cutout for one in tasks for cutout in one.cutouts]
+    for row, cutout in zip(rows, cutouts, strict=True):
+        assert hashlib.sha256(packed.read(row["output"])).hexdigest() == cutout.sha256
+        sums = [hashlib.sha256(packed.read(name)).hexdigest() for name in row["also"]]
+        assert sums == [extra.sha256 for extra in cutout.extras]
+        assert row["face"] == (cutout.face or None)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from photoproc import names as names_module
-from photoproc.names import display_name, output_paths, safe_path
+from photoproc.names import display_name, distinct, filled, output_paths, safe_path
+from photoproc.parts import NAME_FIELDS, Output
 
 DEVICES = {
     *("CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$"),
@@ -32,9 +33,8 @@ def folded(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
-@given(name=names)
-def test_a_safe_path_is_safe_on_every_file_system(name: str) -> None:
-    path = safe_path(name)
+def check_safe(path: str) -> None:
+    """Any file system takes the path."""
     assert path
     assert not PurePosixPath(path).is_absolute()
     assert not PureWindowsPath(path).drive
@@ -47,6 +47,11 @@ def test_a_safe_path_is_safe_on_every_file_system(name: str) -> None:
         hidden = {"Cc", "Cf", "Cs", "Co"}
         assert not any(unicodedata.category(char) in hidden and char not in JOINERS for char in part)
         assert len(part.encode()) <= 120
+
+
+@given(name=names)
+def test_a_safe_path_is_safe_on_every_file_system(name: str) -> None:
+    check_safe(safe_path(name))
 
 
 @given(many=st.lists(names, max_size=12))
@@ -180,3 +185,87 @@ def test_a_long_shown_name_keeps_its_beginning_and_its_end() -> None:
 def test_joiners_within_words_and_emojis_stay(name: str) -> None:
     assert display_name(name) == name
     assert output_paths([name]) == [(name.removesuffix(".jpg"), False)]
+
+
+# Templates
+
+# Whatever comes from outside has passed `safe_path` or `display_name`, which leave no lone surrogates.
+field_values = st.fixed_dictionaries(
+    dict.fromkeys(NAME_FIELDS, names.map(lambda name: name.replace("\ud800", "�")))
+)
+
+
+@st.composite
+def templates(draw: st.DrawFn) -> str:
+    """Any template that a recipe takes."""
+    pieces = st.one_of(
+        st.sampled_from([f"{{{name}}}" for name in NAME_FIELDS]),
+        nasty.filter(lambda text: not set(text) & set("{}\ud800")),
+        st.text(max_size=3).filter(lambda text: not set(text) & set("{}")),
+    )
+    needed = draw(st.sampled_from(["{stem}", "{n}"]))
+    parts = draw(st.permutations([needed, *draw(st.lists(pieces, max_size=7))]))
+    return "".join(parts)[:100] if needed in "".join(parts)[:100] else needed
+
+
+@given(template=templates(), fields=field_values)
+def test_a_filled_template_is_safe_on_every_file_system(template: str, fields: dict[str, str]) -> None:
+    check_safe(filled(Output(name=template).name, fields))
+
+
+@given(template=templates(), fields=field_values)
+def test_fields_open_no_folders_of_their_own(template: str, fields: dict[str, str]) -> None:
+    folders = [part for part in template.replace("\\", "/").split("/") if part.strip(" .")]
+    assert filled(template, fields).count("/") == max(len(folders) - 1, 0)
+
+
+@given(
+    stems=st.lists(names, min_size=2, max_size=2, unique_by=lambda stem: safe_path(f"{stem}.x").casefold())
+)
+def test_long_names_that_differ_stay_different(stems: list[str]) -> None:
+    plain = [safe_path(f"{stem}.x").replace("/", "_") for stem in stems]
+    fields = [dict.fromkeys(NAME_FIELDS, "j" * 40) | {"stem": stem} for stem in plain]
+    made = [filled("{job}{job}{stem}{job}", one) for one in fields]
+    assert made[0] != made[1]
+    assert all(len(name.encode()) <= 120 for name in made)
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("{stem}", "IMG 1"),
+        ("{n}-{stem}", "07-IMG 1"),
+        ("{date}/{model}/{stem}_{face}", "2026-01-02/u2net/IMG 1_2"),
+        ("{job}/{stem}", "A_B shoot/IMG 1"),
+        ("\\{stem}", "IMG 1"),
+        ("../../{stem}", "IMG 1"),
+        ("C:/{stem}", "C_/IMG 1"),
+        ("/./{stem}/..", "IMG 1"),
+        ("CON/{stem}", "CON_/IMG 1"),
+        ("x.png/{stem}.jpg", "x_png/IMG 1.jpg"),
+        (" {stem} . ", "IMG 1"),
+    ],
+)
+def test_templates_people_have(template: str, name: str) -> None:
+    fields = {
+        "stem": "IMG 1",
+        "model": "u2net",
+        "n": "07",
+        "face": "2",
+        "job": "A/B shoot",
+        "date": "2026-01-02",
+    }
+    assert filled(template, fields) == name
+
+
+@given(
+    paths=st.lists(st.sampled_from(["a.png", "A.PNG", "a (2).png", "d/a.png", "é.png", "e\u0301.png", "a"]))
+)
+def test_paths_that_count_as_the_same_are_numbered(paths: list[str]) -> None:
+    taken = {"manifest.csv"}
+    made = [distinct(path, taken) for path in [*paths, "Manifest.CSV"]]
+    assert len({folded(path) for path in made}) == len(made)
+    assert made[-1] == "Manifest (2).CSV"
+    for path, given_path in zip(made, paths, strict=False):
+        assert PurePosixPath(path).suffix == PurePosixPath(given_path).suffix
+        assert PurePosixPath(path).parent == PurePosixPath(given_path).parent

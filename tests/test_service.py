@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
@@ -16,7 +16,7 @@ from photoproc.errors import ModelError, PhotoprocError, Problem, ServiceError
 from photoproc.intake import Accepted, Intake
 from photoproc.jobs import Counts, Job, JobState, TaskState
 from photoproc.recipe import Recipe
-from photoproc.service import PhotoService, Picture
+from photoproc.service import PhotoService
 from photoproc.settings import Settings
 from photoproc.store import Store
 from photoproc.worker import Worker
@@ -48,6 +48,7 @@ class Desk:
             blobs=self.blobs,
             intake=Intake(self.blobs, FakeEngine(immediate=True), settings),
             engine=self.engine,
+            previewer=FakeEngine(immediate=True),
             worker=self.worker,
             weights=self.weights,
             clock=self.clock,
@@ -265,16 +266,29 @@ def test_deleting_leaves_no_byte_of_a_job_and_all_of_the_others(desk: Desk) -> N
 
 def test_pictures_are_found_once_they_are_there(desk: Desk) -> None:
     job = desk.submit("a.png")
-    assert desk.service.picture(job.id, 0, "original").read_bytes()[:4] == b"\x89PNG"
-    assert code_of(lambda: desk.service.picture(job.id, 0, "cutout")) == "not_found"
+    service, queued = desk.service, desk.service.task(job.id, 0)
+    assert service.original(queued).read_bytes()[:4] == b"\x89PNG"
+    for early in (lambda: service.cutout(queued), lambda: service.mask(queued)):
+        assert code_of(early) == "not_found"
     desk.run()
-    for kind in get_args(Picture):
-        text = desk.service.picture(job.id, 0, kind).read_bytes()
-        assert text.startswith(b"\x89PNG" if kind == "original" else f"{kind} of".encode())
-    assert desk.service.cutout_name(job.id, 0) == "a.png"
-    for number in (1, -1):
-        with pytest.raises(ServiceError):
-            desk.service.picture(job.id, number, "cutout")
+    task = service.task(job.id, 0)
+    path, cutout = service.cutout(task)
+    assert path.read_bytes().startswith(b"cutout of")
+    assert cutout == task.cutout
+    assert service.output(job.id, cutout.preview).read_bytes().startswith(b"preview of")
+    assert service.output(job.id, cutout.before).read_bytes().startswith(b"before of")
+    assert service.mask(task).read_bytes().startswith(b"mask of")
+    assert service.original(task).read_bytes()[:4] == b"\x89PNG"
+    for absent in (
+        lambda: service.cutout(task, 1),
+        lambda: service.companion(task, 0, "mask"),
+        lambda: service.companion(task, 1, "mask"),
+        lambda: service.preview(task, 1, longest=99),
+        lambda: service.output(job.id, "no such file"),
+        lambda: service.task(job.id, 1),
+        lambda: service.task(job.id, -1),
+    ):
+        assert code_of(absent) == "not_found"
 
 
 def test_the_archive_has_the_cutouts_and_a_manifest(desk: Desk) -> None:
@@ -314,8 +328,11 @@ def test_ids_that_are_not_ours_reach_neither_store_nor_disk(desk: Desk, odd: str
         lambda: service.retry(odd),
         lambda: service.rename(odd, "x"),
         lambda: service.delete(odd),
-        lambda: service.picture(odd, 0, "cutout"),
-        lambda: service.cutout_name(odd, 0),
+        lambda: service.task(odd, 0),
+        lambda: service.numbered_tasks(odd, [0]),
+        lambda: service.output(odd, "0-token.png"),
+        lambda: service.try_on_job(odd, 0, U2NET),
+        lambda: service.try_on_upload(odd, "0" * 64, U2NET),
         lambda: service.archive(odd),
         lambda: service.process_again(odd, U2NET),
         lambda: service.thumbnail(odd, "0" * 64),

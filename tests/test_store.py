@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from photoproc.errors import Problem, ServiceError
-from photoproc.jobs import Counts, Cutout, JobState, Photo, Refusal, TaskState, Warn
+from photoproc.jobs import Counts, Cutout, Extra, JobState, Photo, Refusal, TaskState, Warn
 from photoproc.recipe import Recipe
 from photoproc.records import Claim, Outcome
 from photoproc.store import Store
@@ -239,10 +239,14 @@ def test_publishing_completes_a_task_and_its_job(store: Store) -> None:
     create(store, "j", 2)
     claim = Claimer(store)
     first, second = claim.must(), claim.must()
+    sheet = Extra(kind="sheet_pdf", file="s", sha256="t", byte_count=30)
     cutout = Cutout(file="f", preview="p", before="b", sha256="s", byte_count=9, size_wh=(1, 2))
+    face = Cutout(
+        file="g", preview="q", before="c", sha256="u", byte_count=1, size_wh=(3, 4), face=2, extras=(sheet,)
+    )
     outcome = Outcome(
         state=TaskState.DONE,
-        cutout=cutout,
+        cutouts=(cutout, face),
         warnings=(Warn(code="w", message="m"),),
         seconds={"inference": 1.5},
         provider="CPU",
@@ -252,10 +256,10 @@ def test_publishing_completes_a_task_and_its_job(store: Store) -> None:
     assert store.job("j").state is JobState.RUNNING
     assert store.publish(second, FAILED, now=11)
     job = store.job("j")
-    assert (job.state, job.started_at, job.finished_at, job.output_bytes) == (JobState.DONE, 2, 11, 9)
+    assert (job.state, job.started_at, job.finished_at, job.output_bytes) == (JobState.DONE, 2, 11, 40)
     assert job.counts == Counts(done=1, failed=1, needs_look=1)
     done, failed = store.tasks("j")
-    assert (done.cutout, done.warnings, done.seconds) == (cutout, outcome.warnings, outcome.seconds)
+    assert (done.cutouts, done.warnings, done.seconds) == ((cutout, face), outcome.warnings, outcome.seconds)
     assert (done.provider, done.mask_from_cache, done.finished_at) == ("CPU", True, 10)
     assert (failed.state, failed.problem) == (TaskState.FAILED, FAILED.problem)
     assert store.running() == []

@@ -13,7 +13,8 @@ from photoproc.blobs import Blobs
 from photoproc.child import Order, Report
 from photoproc.errors import Problem, ServiceError, TaskError
 from photoproc.jobs import Counts, JobState, Photo, Task, TaskState
-from photoproc.recipe import Keep, Recipe
+from photoproc.parts import Keep
+from photoproc.recipe import Recipe
 from photoproc.settings import Settings
 from photoproc.store import Store
 from photoproc.worker import Worker
@@ -565,10 +566,10 @@ def test_a_result_that_cannot_be_kept_holds_up_no_other(
     job = world.submit(2)
     adopt = world.blobs.adopt
 
-    def adopt_second(job_id: str, number: int, *rest: Any) -> Any:
+    def adopt_second(job_id: str, number: int, *rest: Any, suffix: str) -> Any:
         if number == 0:
             raise ServiceError("disk_full", "full", "")
-        return adopt(job_id, number, *rest)
+        return adopt(job_id, number, *rest, suffix=suffix)
 
     world.round()
     with monkeypatch.context() as broken:

@@ -77,6 +77,7 @@ def test_what_is_wrong_is_said_by_name(model_dir: Path, tmp_path: Path) -> None:
         finally:
             visit.close()
     assert {name for name, _, wrong in rows if wrong} == {
+        "a recipe by name: saved, used, forgotten",
         "many photos: a job, live by WebSocket",
         "a cut WebSocket goes on; polling tells the same",
         "the whole job as a ZIP with its manifest",
@@ -84,7 +85,7 @@ def test_what_is_wrong_is_said_by_name(model_dir: Path, tmp_path: Path) -> None:
         "deleted is gone",
     }
     said = workflow.report(rows)
-    assert f"5 of {len(workflow.CHECKS) - 1} checks failed." in said
+    assert f"6 of {len(workflow.CHECKS) - 1} checks failed." in said
     assert "the damaged file in the ZIP is" in said
 
 

@@ -98,11 +98,48 @@ def one_photo(visit: Visit) -> None:
     cutout = picture(visit.http.post(f"{API}/remove", params=asked, content=given), "png")
     equal(cutout.size, Image.open(io.BytesIO(given)).size, "its size")
     equal(cutout.getchannel("A").getextrema(), (0, 255), "the range of its alpha")
-    asked |= {"background": "colour", "colour": "#336699", "crop": "face"}
+    asked |= {"background": "colour", "colour": "#336699", "crop": "face", "aspect": "1:1"}
     answer = visit.http.post(f"{API}/remove", params=asked, files={"file": ("a.jpg", given)})
     face = picture(answer, "png")
     check(face.width == face.height < cutout.height, f"the face crop is {face.size}")
     check("A" not in face.getbands(), "a background colour leaves holes")
+    asked = {"model": visit.model, "crop": "subject", "width": 96, "height": 64, "format": "webp"}
+    subject = picture(visit.http.post(f"{API}/remove", params=asked, content=given), "webp")
+    equal((subject.size, subject.mode), ((96, 64), "RGBA"), "the subject in the size asked for")
+    wrong = visit.http.post(f"{API}/remove", params={"aspect": "wide"}, content=given)
+    check("size.aspect" in problem(wrong, 422, "invalid_recipe")["title"], "the wrong field is not named")
+
+
+@named("a recipe by name: saved, used, forgotten")
+def by_name(visit: Visit) -> None:
+    name = f"workflow {time.time_ns()}"
+    wanted = {
+        "models": [visit.model],
+        "background": {"kind": "gradient", "start": "#ffffff", "end": "#88aacc"},
+        "framing": {"kind": "subject", "margin": 0.1},
+        "size": {"aspect": "1:1"},
+        "output": {"format": "jpeg", "longest": 64, "name": "{n}-{stem}", "sheet": {}},
+    }
+    saved = body_of(visit.http.put(f"{API}/recipes/{name}", json=wanted), 200)
+    try:
+        there = visit.get(f"{API}/recipes")
+        check(saved in there["saved"], "it is not among the saved recipes")
+        check("Passport" in [one["name"] for one in there["built_in"]], "no passport recipe comes with it")
+        made = body_of(
+            visit.http.post(f"{API}/jobs", files={"files": ("a.jpg", photo(14))}, data={"recipe": name}), 202
+        )
+        visit.made.append(made["id"])
+    finally:
+        equal(visit.http.delete(f"{API}/recipes/{name}").status_code, 204, "the status")
+    problem(visit.http.delete(f"{API}/recipes/{name}"), 404, "not_found")
+    job = visit.ended(made["id"])
+    equal(job["recipe"], saved["recipe"], "the recipe of the job")
+    (cutout,) = job["tasks"][0]["cutouts"]
+    equal((cutout["output"], cutout["size_wh"]), ("1-a.jpg", [64, 64]), "the cutout")
+    equal(picture(visit.keyless.get(cutout["link"]), "jpeg").size, (64, 64), "its size")
+    equal([one["output"] for one in cutout["also"]], ["1-a-sheet.jpg", "1-a-sheet.pdf"], "what goes with it")
+    sheet = visit.keyless.get(cutout["also"][1]["link"])
+    equal(sheet.headers.get("content-type"), "application/pdf", "the type of the sheet")
 
 
 @named("many photos: a job, live by WebSocket")

@@ -13,6 +13,7 @@ from photoproc.api import (
     callers,
     events,
     jobs,
+    kept,
     pictures,
     problems,
     rembg_door,
@@ -42,11 +43,11 @@ def create_api(service: Callable[[], PhotoService], *, origins: tuple[str, ...] 
     api.add_middleware(
         CORSMiddleware,
         allow_origins=list(origins),
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
         allow_headers=["Authorization", "X-Api-Key", "Idempotency-Key", "Content-Type"],
         expose_headers=[
             *("Location", "Retry-After", "Content-Disposition", "ETag"),
-            *("X-Width", "X-Height", "X-Type", "X-Credits-Charged", "X-Not-Applied"),
+            *("X-Width", "X-Height", "X-Type", "X-Credits-Charged", "X-Not-Applied", "X-Warnings"),
         ],
     )
     door = callers.Door(service)
@@ -57,6 +58,7 @@ def create_api(service: Callable[[], PhotoService], *, origins: tuple[str, ...] 
         pictures.create(service, gates),
         events.create(service, gates, door),
         single.create(service, gates),
+        kept.create(service, gates),
     ):
         api.include_router(router, prefix="/v1")
     api.include_router(rembg_door.create(service, gates))

@@ -3,8 +3,9 @@
 import hmac
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -188,10 +189,12 @@ class Gates:
     caller: Callable[..., Caller]
     reader: Callable[..., Job]
     owned: Callable[..., Job]
+    knock: Callable[..., Awaitable[Callable[[], Job]]]
 
 
 def gates(door: Door) -> Gates:
-    """`caller`: who calls; `reader`: a job, also by signed link; `owned`: a job, by its caller only."""
+    """`caller`: who calls; `reader`: a job, also by signed link; `owned`: a job, by its caller only;
+    `knock`: what gives the job that `reader` gives, for a route to call in its own thread."""
 
     def caller(
         connection: HTTPConnection,
@@ -217,4 +220,13 @@ def gates(door: Door) -> Gates:
     ) -> Job:
         return door.job(connection, job_id, None)
 
-    return Gates(caller, reader, owned)
+    async def knock(
+        connection: HTTPConnection,
+        job_id: JobId,
+        _bearer: Annotated[object, Depends(_bearer)],
+        _header: Annotated[object, Depends(_header)],
+        token: Token = None,
+    ) -> Callable[[], Job]:
+        return partial(door.job, connection, job_id, token)
+
+    return Gates(caller, reader, owned, knock)

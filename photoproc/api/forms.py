@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
-_threads = ThreadPoolExecutor(16, thread_name_prefix="upload")
+_threads = ThreadPoolExecutor(4, thread_name_prefix="upload")
 
 _PIECE_BYTES = 256 * 1024
 _MAX_FIELD_BYTES = 256 * 1024

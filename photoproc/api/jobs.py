@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from photoproc.api import forms, shapes
 from photoproc.api.callers import Caller, Gates, Token
 from photoproc.api.problems import ApiError, responses
-from photoproc.errors import Problem
+from photoproc.errors import Problem, RecipeError, ServiceError
 from photoproc.jobs import Job, JobState, TaskState
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
@@ -34,7 +34,7 @@ _FORM: dict[str, Any] = {
                             "type": "string",
                             "contentMediaType": "application/json",
                             "contentSchema": {"$ref": "#/components/schemas/Recipe"},
-                            "description": "JSON; the default model on nothing without.",
+                            "description": "JSON, or a saved name; the default model on nothing without.",
                             "examples": ['{"models": ["u2net"]}'],
                         },
                         "title": {"type": "string"},
@@ -56,7 +56,6 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     router = APIRouter(tags=["jobs"])
     Called = Annotated[Caller, Depends(gates.caller)]  # noqa: N806, a type
     Owned = Annotated[Job, Depends(gates.owned)]  # noqa: N806
-    Read = Annotated[Job, Depends(gates.reader)]  # noqa: N806
 
     def shown(job: Job) -> shapes.JobOut:
         return shapes.job_out(job, service().sign(job.id))
@@ -98,7 +97,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
 
     @router.get("/jobs/{job_id}", summary="Look at a job", response_model=shapes.JobDetail)
     def detail(
-        job: Read,
+        knock: Annotated[Callable[[], Job], Depends(gates.knock)],
         token: Token = None,
         cursor: Annotated[
             int | None, Query(ge=0, le=10_000_000, description="The first task's number.")
@@ -108,19 +107,19 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         limit: _Limit = 50,
     ) -> Response:
         """A job with its counts and a page of its tasks."""
-        photos = service()
+        # It is asked for most of all, so it is one turn of one thread: each more waits for the loop,
+        # which uploads keep busy.
+        photos, job = service(), knock()
         token = token or photos.sign(job.id)  # who came by a link gets no fresh one
         states = None if state is None else (state,)
         numbers = photos.task_numbers(job.id, states=states, needs_look=needs_look)
         numbers = [number for number in numbers if number >= (cursor or 0)]
         tasks = photos.numbered_tasks(job.id, numbers[:limit])
-        models = job.recipe.task_models
         found = shapes.JobDetail(
             **shapes.job_fields(job, token),
-            tasks=[shapes.task_out(task, models, token) for task in tasks],
+            tasks=[shapes.task_out(job, task, token) for task in tasks],
             next=numbers[limit] if len(numbers) > limit else None,
         )
-        # It is asked for most of all: written here, it needs no other thread and no time of the loop.
         return Response(found.model_dump_json(), media_type="application/json")
 
     @router.post("/jobs/{job_id}/cancel", summary="Cancel a job")
@@ -156,7 +155,7 @@ def submit_form(service: PhotoService, form: forms.Received, caller: Caller, key
     try:
         _check_names(form)
         text = form.fields.get("recipe", "").strip()
-        recipe = Recipe.from_json(text) if text else Recipe(models=(service.settings.default_model,))
+        recipe = _recipe(service, text, caller)
         if not form.accepted.photos:
             refused = [
                 shapes.Refused(name=one.name, **shapes.problem(one.problem).model_dump()).model_dump()
@@ -181,6 +180,22 @@ def submit_form(service: PhotoService, form: forms.Received, caller: Caller, key
     except BaseException:
         service.drop_batch(form.batch)
         raise
+
+
+def _recipe(service: PhotoService, text: str, caller: Caller) -> Recipe:
+    """The recipe of a form: JSON, or the name of a saved one; the default model on nothing without."""
+    if not text:
+        return Recipe(models=(service.settings.default_model,))
+    if text.startswith("{"):
+        return Recipe.from_json(text)
+    try:
+        return service.recipe(text, caller.name)
+    except ServiceError as error:
+        raise RecipeError(
+            "invalid_recipe",
+            "recipe: it is no JSON object, and no saved recipe has this name.",
+            "GET /api/v1/recipes lists the names.",
+        ) from error
 
 
 def _check_names(form: forms.Received) -> None:

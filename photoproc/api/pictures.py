@@ -1,6 +1,7 @@
 """A task's pictures and a job's ZIP, streamed from disk."""
 
 import base64
+import json
 import os
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path as FilePath
@@ -11,12 +12,14 @@ from fastapi import APIRouter, Depends, Header, Path, Query
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from photoproc import export, presets
 from photoproc.api import problems
 from photoproc.api.callers import Gates, JobId, TaskNumber
 from photoproc.errors import InputError, Problem, not_found
-from photoproc.jobs import Job, Photo
+from photoproc.jobs import ExtraKind, Job, Photo
+from photoproc.library import Tried
 from photoproc.models.catalogue import CATALOGUE
-from photoproc.service import PhotoService, Picture
+from photoproc.service import PhotoService, trying
 from photoproc.settings import MIB
 
 _TYPES = {
@@ -30,6 +33,15 @@ _TYPES = {
     "HEIF": "image/heif",
     "AVIF": "image/avif",
 }
+TYPE_OF_SUFFIX = {
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".jpg": "image/jpeg",
+    ".avif": "image/avif",
+    ".tif": "image/tiff",
+    ".pdf": "application/pdf",
+}
+CUTOUTS = [kind for kind in TYPE_OF_SUFFIX.values() if kind.startswith("image/")]
 # Pictures never change under their address; what a stranger made is shown and never run.
 _HEADERS = {
     "Cache-Control": "private, max-age=31536000, immutable",
@@ -37,8 +49,17 @@ _HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'",
 }
 _MAX_DATA_URL_BYTES = 32 * MIB
+_TOLD = 10
+"""Warnings in a header: proxies take no more than a few kilobytes."""
 _Known = Annotated[str | None, Header(alias="If-None-Match", include_in_schema=False)]
+_Place = Annotated[
+    int, Query(ge=0, le=1000, description="Which of the task's cutouts, where it has several.")
+]
 _Side = Annotated[int | None, Query(ge=16, le=8192, description="The longest side, in pixels.")]
+Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+Signed = Annotated[str, Query(max_length=400, description="A signed link.")]
+Word = Annotated[str, Query(max_length=8000, description="A recipe, as the dashboard's links have it.")]
+_Shown = Literal["after", "before"]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _NO_SUCH_RANGE = Problem(
     code="range_not_satisfiable",
@@ -74,36 +95,56 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     @router.get(
         "/jobs/{job_id}/tasks/{number}/cutout",
         summary="Get a cutout",
-        **_answers("image/png", "application/json"),
+        **_answers(*CUTOUTS, "application/json"),
     )
     def cutout(
         job: Read,
         number: TaskNumber,
+        place: _Place = 0,
         download: bool = False,
         form: Annotated[Literal["file", "data_url"], Query(alias="as")] = "file",
         known: _Known = None,
     ) -> Response:
         """The finished picture; `as=data_url` gives it inside JSON, `download=1` with its name."""
         task = service().task(job.id, number)
-        path = service().picture(job.id, number, "cutout")
+        path, found = service().cutout(task, place)
+        kind = TYPE_OF_SUFFIX[path.suffix]
         if form == "data_url":
-            if task.cutout is not None and task.cutout.byte_count > _MAX_DATA_URL_BYTES:
+            if found.byte_count > _MAX_DATA_URL_BYTES:
                 raise InputError(
                     "picture_too_large",
                     f"A data URL is for pictures of up to {_MAX_DATA_URL_BYTES // MIB} MB.",
                     "Get it as a file: leave “as” away.",
                 )
             encoded = base64.b64encode(_read(path)).decode("ascii")
-            return JSONResponse({"data_url": f"data:image/png;base64,{encoded}"})
-        name = service().cutout_name(job.id, number) if download else None
-        assert task.cutout is not None
-        return _file(path, "image/png", task.cutout.sha256, known, name)
+            return JSONResponse({"data_url": f"data:{kind};base64,{encoded}"})
+        name = FilePath(export.output_name(job, task, found)).name if download else None
+        return _file(path, kind, found.sha256, known, name)
+
+    @router.get(
+        "/jobs/{job_id}/tasks/{number}/files/{kind}",
+        summary="Get what goes with a cutout",
+        **_answers(*CUTOUTS, "application/pdf"),
+    )
+    def extra(
+        job: Read,
+        number: TaskNumber,
+        kind: ExtraKind,
+        place: _Place = 0,
+        download: bool = False,
+        known: _Known = None,
+    ) -> Response:
+        """The mask of a pair, or a sheet to print, where the recipe asks for them."""
+        task = service().task(job.id, number)
+        path, found, of = service().companion(task, place, kind)
+        name = FilePath(export.extra_name(export.output_name(job, task, of), found)).name
+        return _file(path, TYPE_OF_SUFFIX[path.suffix], found.sha256, known, name if download else None)
 
     @router.get("/jobs/{job_id}/tasks/{number}/original", summary="Get the photo", **_answers("image/*"))
     def original(job: Read, number: TaskNumber, download: bool = False, known: _Known = None) -> Response:
         """The photo as it was uploaded."""
         photo = service().task(job.id, number).photo
-        path = service().picture(job.id, number, "original")
+        path = service().original(service().task(job.id, number))
         name = FilePath(photo.name.replace("\\", "/")).name if download else None
         return _file(path, media_type(photo), photo.sha256, known, name)
 
@@ -111,44 +152,76 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     def mask(job: Read, number: TaskNumber, known: _Known = None) -> Response:
         """The model's mask as an 8-bit gray PNG, at the model's own resolution."""
         task = service().task(job.id, number)
-        path = service().picture(job.id, number, "mask")
+        path = service().mask(task)
         tag = f"{task.photo.sha256}-{task.model}-{CATALOGUE[task.model].weights_id}"
         return _file(path, "image/png", tag, known)
 
     @router.get("/jobs/{job_id}/tasks/{number}/preview", summary="Get a preview", **_answers("image/webp"))
-    def preview(job: Read, number: TaskNumber, max_side: _Side = None, known: _Known = None) -> Response:
+    def preview(
+        job: Read, number: TaskNumber, place: _Place = 0, max_side: _Side = None, known: _Known = None
+    ) -> Response:
         """A small WebP of the cutout; never larger than the cutout itself."""
         task = service().task(job.id, number)
-        if max_side is None or task.cutout is None:
-            return small(job, number, "preview", known)
-        tag = f"{task.cutout.sha256}-{max_side}"
+        _, found = service().cutout(task, place)
+        if max_side is None:
+            return small(job, found.preview, known)
+        tag = f"{found.sha256}-{max_side}"
         if known is not None and _matches(known, tag):
             return _unchanged(tag)
-        data = service().preview(job.id, number, longest=max_side)
+        data = service().preview(task, place, longest=max_side)
         return Response(data, media_type="image/webp", headers={**_HEADERS, "ETag": f'"{tag}"'})
 
     @router.get(
         "/jobs/{job_id}/tasks/{number}/before", summary="Get the photo, small", **_answers("image/webp")
     )
-    def before(job: Read, number: TaskNumber, known: _Known = None) -> Response:
+    def before(job: Read, number: TaskNumber, place: _Place = 0, known: _Known = None) -> Response:
         """A small WebP of the same part of the photo as the cutout shows."""
-        return small(job, number, "before", known)
+        _, found = service().cutout(service().task(job.id, number), place)
+        return small(job, found.before, known)
 
-    def small(job: Job, number: int, kind: Picture, known: str | None) -> Response:
-        path = service().picture(job.id, number, kind)
+    def small(job: Job, file: str, known: str | None) -> Response:
+        path = service().output(job.id, file)
         return _file(path, "image/webp", path.name, known)
 
     @router.get("/uploads/{batch}/{sha256}/thumbnail", include_in_schema=False)
     def thumbnail(
         batch: JobId,
-        sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
-        token: Annotated[str, Query(max_length=400)],
+        sha256: Sha256,
+        token: Signed,
     ) -> Response:
         """A small picture of an uploaded photo that is not part of a job yet."""
         service().check_link(batch, token)
         return _file(service().thumbnail(batch, sha256), "image/webp", sha256, None)
 
+    @router.get("/uploads/{batch}/{sha256}/try", include_in_schema=False)
+    def try_on_upload(
+        batch: JobId, sha256: Sha256, token: Signed, recipe: Word, show: _Shown = "after"
+    ) -> Response:
+        """What a recipe makes of an uploaded photo that is not part of a job yet, small."""
+        service().check_link(batch, token)
+        return _tried(service().try_on_upload(batch, sha256, presets.from_link(recipe)), show)
+
+    @router.get("/jobs/{job_id}/tasks/{number}/try", include_in_schema=False)
+    def try_on_job(
+        job_id: JobId, number: TaskNumber, token: Signed, recipe: Word, show: _Shown = "after"
+    ) -> Response:
+        """What a recipe would make of a photo of a job, small; a link to the job's pictures is not enough."""
+        service().check_link(trying(job_id), token)
+        return _tried(service().try_on_job(job_id, number, presets.from_link(recipe)), show)
+
     return router
+
+
+def _tried(tried: Tried, show: str) -> Response:
+    told = json.dumps([{"code": one.code, "message": one.message} for one in tried.warnings[:_TOLD]])
+    headers = {
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "X-Warnings": quote(told),
+        "X-Cutouts": str(tried.cutouts),
+    }
+    data = tried.after if show == "after" else tried.before
+    return Response(data, media_type="image/webp", headers=headers)
 
 
 def attachment(file_name: str) -> str:

@@ -35,6 +35,14 @@ _STATUS: Mapping[str, int] = {
     "not_a_form": 415,
     "invalid_request": 422,
     "invalid_recipe": 422,
+    "recipe_link_broken": 422,
+    "recipe_name": 422,
+    "recipe_twice": 422,
+    "too_many_recipes": 422,
+    "too_many_backgrounds": 422,
+    "background_missing": 422,
+    "weights_missing": 409,
+    "superseded": 409,
     "no_photos": 422,
     "too_many_photos": 422,
     "too_many_requests": 429,
@@ -175,6 +183,6 @@ def _methods_here(request: Request) -> list[str]:
     here = {key: request.scope[key] for key in ("type", "path", "root_path", "headers")}
     return [
         method
-        for method in ("GET", "HEAD", "POST", "DELETE")
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE")
         if any(route.matches({**here, "method": method})[0] is Match.FULL for route in request.app.routes)
     ]

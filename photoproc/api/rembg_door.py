@@ -12,7 +12,7 @@ from photoproc.api import forms, single
 from photoproc.api.callers import Caller, Gates
 from photoproc.api.problems import responses
 from photoproc.errors import InputError
-from photoproc.finish import Finish
+from photoproc.finish import Finish, Matting
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
@@ -30,11 +30,11 @@ class Options(BaseModel):
     om: bool = Field(default=False, description="Only the mask.")
     ppm: bool = Field(default=False, description="Smooth the mask and make its edge hard.")
     bgc: str | None = Field(default=None, description="Background, as red,green,blue,alpha from 0 to 255.")
-    a: bool = Field(default=False, description="Alpha matting; not offered.")
-    af: int = Field(default=240, ge=0, le=255, description="Used by alpha matting only.")
-    ab: int = Field(default=10, ge=0, le=255, description="Used by alpha matting only.")
-    ae: int = Field(default=10, ge=0, description="Used by alpha matting only.")
-    dc: bool = Field(default=False, description="Decontaminate edges; not offered.")
+    a: bool = Field(default=False, description="Alpha matting.")
+    af: int = Field(default=240, ge=0, le=255, description="Mask above which it is certainly subject.")
+    ab: int = Field(default=10, ge=0, le=255, description="Mask below which it is certainly background.")
+    ae: int = Field(default=10, ge=0, le=200, description="How many pixels of what is certain are not.")
+    dc: bool = Field(default=False, description="Take the old background's colour out of soft edges.")
     vm: bool = Field(default=False, description="ViTMatte; not offered.")
     extras: str | None = Field(default=None, description="Parameters of a model as JSON; not offered.")
 
@@ -45,11 +45,11 @@ class Options(BaseModel):
             raise ValueError(f"there is no such model here; choose one of {', '.join(CATALOGUE)}")
         return name
 
-    @field_validator("a", "dc", "vm")
+    @field_validator("vm")
     @classmethod
     def _not_offered(cls, wanted: bool) -> bool:
         if wanted:
-            raise ValueError("this server cannot refine edges; leave it out")
+            raise ValueError("ViTMatte is for recipes (edges.method) only; use “a” for alpha matting")
         return wanted
 
     @field_validator("bgc")
@@ -69,13 +69,19 @@ class Options(BaseModel):
     @property
     def finish(self) -> Finish | None:
         """What is wanted beyond the cutout."""
-        if not (self.om or self.ppm or self.bgc):
+        if not (self.om or self.ppm or self.bgc or self.a or self.dc):
             return None
         background = None
         if self.bgc and not self.om:
             red, green, blue, *alpha = map(int, self.bgc.split(","))
             background = (red, green, blue, alpha[0] if alpha else 255)
-        return Finish(show="mask" if self.om else "rgba", post_process=self.ppm, background=background)
+        return Finish(
+            show="mask" if self.om else "rgba",
+            post_process=self.ppm,
+            matting=Matting(self.af, self.ab, self.ae) if self.a else None,
+            decontaminate=self.dc,
+            background=background,
+        )
 
 
 def _form() -> dict[str, Any]:

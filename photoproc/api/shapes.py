@@ -1,11 +1,10 @@
 """What the API says, as JSON: the words of `jobs.py` with links and RFC 3339 times."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from photoproc import export, jobs, overview, records
 from photoproc.errors import Problem
@@ -14,6 +13,9 @@ from photoproc.models.catalogue import CATALOGUE
 from photoproc.recipe import Recipe
 
 BASE = "/api/v1"
+_PAIR = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
+Pair = Annotated[tuple[int, int], WithJsonSchema(_PAIR)]
+"""Two numbers, in words that all tools for OpenAPI know."""
 
 
 class Shape(BaseModel):
@@ -50,7 +52,7 @@ class Accepted(Shape):
     sha256: str
     byte_count: int
     format: str
-    size_wh: tuple[int, int]
+    size_wh: Pair
     warnings: list[Warned]
 
 
@@ -120,6 +122,30 @@ class JobPage(Shape):
     next: str | None
 
 
+class FileOut(Shape):
+    """A file that goes with a cutout."""
+
+    kind: jobs.ExtraKind
+    output: str
+    byte_count: int
+    sha256: str
+    link: str
+
+
+class CutoutOut(Shape):
+    """A finished picture; `face` is the number of the face it is of, where each has one."""
+
+    face: int | None
+    output: str
+    size_wh: Pair
+    byte_count: int
+    sha256: str
+    link: str
+    preview: str
+    before: str
+    also: list[FileOut]
+
+
 class TaskLinks(Shape):
     """A task's pictures, which open without a key until the links expire; null where there is none."""
 
@@ -131,7 +157,7 @@ class TaskLinks(Shape):
 
 
 class TaskOut(Shape):
-    """One photo with one model."""
+    """One photo with one model. `output` to `sha256` and the links are of the first of its cutouts."""
 
     number: int
     photo: str
@@ -145,10 +171,11 @@ class TaskOut(Shape):
     mask_from_cache: bool
     finished_at: datetime | None
     output: str | None
-    size_wh: tuple[int, int] | None
+    size_wh: Pair | None
     byte_count: int | None
     sha256: str | None
     links: TaskLinks
+    cutouts: list[CutoutOut]
 
 
 class JobDetail(JobOut):
@@ -197,7 +224,7 @@ class ModelOut(Shape):
     good_at: str
     licence: str
     commercial: bool
-    input_wh: tuple[int, int]
+    input_wh: Pair
     download_mb: int
     state: str
     fraction: float
@@ -210,6 +237,8 @@ class ModelsOut(Shape):
 
     default: str
     items: list[ModelOut]
+    refiner: ModelOut
+    """What `edges.method: vitmatte` needs; makes no mask of its own."""
 
 
 def job_out(job: jobs.Job, token: str) -> JobOut:
@@ -259,12 +288,15 @@ def progress(
     )
 
 
-def task_out(task: jobs.Task, models: Sequence[str], token: str) -> TaskOut:
-    """A task of a job with these models."""
+def task_out(job: jobs.Job, task: jobs.Task, token: str) -> TaskOut:
+    """A task of a job; `token` signs its links."""
     path, signed = f"{BASE}/jobs/{task.job_id}/tasks/{task.number}", urlencode({"token": token})
-    cutout = task.cutout if task.state is TaskState.DONE else None
-    made = {kind: f"{path}/{kind}?{signed}" if cutout else None for kind in ("cutout", "preview", "before")}
-    has_mask = cutout is not None and task.model in CATALOGUE
+    cutouts = [
+        _cutout_out(job, task, place, path, signed)
+        for place in range(len(task.cutouts) if task.state is TaskState.DONE else 0)
+    ]
+    first = cutouts[0] if cutouts else None
+    has_mask = first is not None and task.model in CATALOGUE
     return TaskOut(
         number=task.number,
         photo=task.photo.name,
@@ -277,15 +309,44 @@ def task_out(task: jobs.Task, models: Sequence[str], token: str) -> TaskOut:
         provider=task.provider,
         mask_from_cache=task.mask_from_cache,
         finished_at=moment(task.finished_at),
-        output=export.output_name(task, models) if cutout else None,
-        size_wh=cutout.size_wh if cutout else None,
-        byte_count=cutout.byte_count if cutout else None,
-        sha256=cutout.sha256 if cutout else None,
+        output=first.output if first else None,
+        size_wh=first.size_wh if first else None,
+        byte_count=first.byte_count if first else None,
+        sha256=first.sha256 if first else None,
         links=TaskLinks(
             original=f"{path}/original?{signed}",
             mask=f"{path}/mask?{signed}" if has_mask else None,
-            **made,
+            cutout=first.link if first else None,
+            preview=first.preview if first else None,
+            before=first.before if first else None,
         ),
+        cutouts=cutouts,
+    )
+
+
+def _cutout_out(job: jobs.Job, task: jobs.Task, place: int, path: str, signed: str) -> CutoutOut:
+    cutout = task.cutouts[place]
+    name = export.output_name(job, task, cutout)
+    of = f"?{signed}" if place == 0 else f"?place={place}&{signed}"
+    return CutoutOut(
+        face=cutout.face or None,
+        output=name,
+        size_wh=cutout.size_wh,
+        byte_count=cutout.byte_count,
+        sha256=cutout.sha256,
+        link=f"{path}/cutout{of}",
+        preview=f"{path}/preview{of}",
+        before=f"{path}/before{of}",
+        also=[
+            FileOut(
+                kind=extra.kind,
+                output=export.extra_name(name, extra),
+                byte_count=extra.byte_count,
+                sha256=extra.sha256,
+                link=f"{path}/files/{extra.kind}{of}",
+            )
+            for extra in cutout.extras
+        ],
     )
 
 

@@ -6,22 +6,26 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
-from photoproc.api import forms, jobs, shapes
+from photoproc.api import forms, jobs, pictures, shapes
 from photoproc.api.callers import Caller, Gates
 from photoproc.api.problems import ApiError, responses
-from photoproc.errors import InputError, PhotoprocError, Problem, ServiceError
+from photoproc.errors import InputError, PhotoprocError, Problem, RecipeError, ServiceError
 from photoproc.finish import Finish, Finished
 from photoproc.jobs import Task, TaskState
+from photoproc.parts import Face
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 
 _LOOK_AGAIN_S = 0.05
-_BODY: dict[str, Any] = {
+_OF_NAMES = ("renamed", "name_mismatch", "name_shown_otherwise")
+"""Warnings of the photo's name, which the answer does not have (and a photo in the body neither)."""
+BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -44,7 +48,77 @@ class Made:
 
     data: bytes
     task: Task
+    media_type: str = "image/png"
     finished: Finished | None = None
+
+
+class Asked(BaseModel):
+    """The fields of a recipe that an address can hold; `recipe` is a whole one, in place of the others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: str | None = Field(default=None, max_length=8000, description="A whole recipe as JSON.")
+    model: str | None = Field(default=None, description="The default model without.")
+    background: Literal["transparent", "colour", "gradient", "blur", "keep"] | None = None
+    colour: str | None = Field(
+        default=None, max_length=100, description="Of the background, any CSS colour; white without."
+    )
+    crop: Literal["none", "subject", "face"] = "none"
+    margin: float | None = Field(
+        default=None, ge=0, le=2, description="Around the subject, as a share of its longer side."
+    )
+    preset: Literal["headshot", "half_body", "passport", "us_passport", "avatar"] | None = None
+    no_face: Literal["keep", "skip", "fail"] = "keep"
+    aspect: str | None = Field(default=None, description="width:height, or “original”.")
+    width: int | None = Field(default=None, ge=1, le=12_000)
+    height: int | None = Field(default=None, ge=1, le=12_000)
+    format: Literal["png", "webp", "jpeg", "avif", "tiff"] = "png"
+    quality: int = Field(default=90, ge=1, le=100)
+
+    def to_recipe(self, default_model: str) -> Recipe:
+        """As a recipe; raises RecipeError, and InputError recipe_twice."""
+        if self.recipe is not None:
+            others = sorted(self.model_fields_set - {"recipe"})
+            if others:
+                raise InputError(
+                    "recipe_twice", f"{others[0]}: the recipe says it all.", "Leave it out, or the recipe."
+                )
+            return _of_one(Recipe.from_json(self.recipe))
+        for field, crop in (("margin", "subject"), ("preset", "face"), ("no_face", "face")):
+            if field in self.model_fields_set and self.crop != crop:
+                said = f"{field}: it goes with crop={crop} alone."
+                raise RecipeError("invalid_recipe", said, "Leave it out, or change the crop.")
+        kind = self.background or ("transparent" if self.colour is None else "colour")
+        fields: dict[str, Any] = {
+            "background": {"kind": kind} | ({} if self.colour is None else {"colour": self.colour}),
+            "models": [] if kind == "keep" else [self.model or default_model],
+            "output": {"format": self.format, "quality": self.quality},
+        }
+        size = {"aspect": self.aspect, "width": self.width, "height": self.height}
+        if any(value is not None for value in size.values()):
+            fields["size"] = size
+        if self.crop == "subject":
+            fields["framing"] = {"kind": "subject"} | ({} if self.margin is None else {"margin": self.margin})
+        elif self.crop == "face":
+            fields["framing"] = {"kind": "face", "no_face": self.no_face}
+            fields["framing"] |= {} if self.preset is None else {"preset": self.preset}
+        return Recipe.of_fields(fields)
+
+
+def _of_one(recipe: Recipe) -> Recipe:
+    """The recipe, if it makes one picture; raises RecipeError that names the field which makes more."""
+    framing, output = recipe.framing, recipe.output
+    several = {
+        "models": len(recipe.task_models) > 1,
+        "framing.which": isinstance(framing, Face) and framing.which == "each",
+        "output.show": output.show == "pair",
+        "output.sheet": output.sheet is not None,
+    }
+    for field, is_several in several.items():
+        if is_several:
+            said = f"{field}: there is one picture to answer, and this makes several."
+            raise RecipeError("invalid_recipe", said, "Leave it out; or make a job: POST /api/v1/jobs.")
+    return recipe
 
 
 def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
@@ -55,57 +129,31 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     @router.post(
         "/remove",
         summary="Cut out one photo",
-        openapi_extra=_BODY,
+        openapi_extra=BODY,
         response_class=Response,
         responses={
-            200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+            200: {
+                "content": {
+                    kind: {"schema": {"type": "string", "format": "binary"}} for kind in pictures.CUTOUTS
+                }
+            },
             **responses(413, 415, 504),
         },
     )
-    async def remove(
-        request: Request,
-        caller: Called,
-        model: Annotated[str | None, Query(description="The default model without.")] = None,
-        background: Literal["transparent", "colour", "keep"] | None = None,
-        colour: Annotated[
-            str | None, Query(description="Of the background, as #rrggbb; white without.")
-        ] = None,
-        crop: Literal["none", "face"] = "none",
-        margin: Annotated[float, Query(ge=0, le=2, description="Around the face, in its sizes.")] = 0.6,
-        no_face: Literal["keep", "skip"] = "keep",
-    ) -> Response:
+    async def remove(request: Request, caller: Called, asked: Annotated[Asked, Query()]) -> Response:
         """The photo as the body, or as `file` of a form; the finished picture is the answer.
 
         The photo and the picture are forgotten then. Where it takes too long, the answer is a 504 with
         the job's id, and the job goes on.
         """
         photos = service()
-        check_names(request)
-        background = background or ("transparent" if colour is None else "colour")
-        fields: dict[str, Any] = {"background": {"kind": background}}
-        if colour is not None or background == "colour":
-            fields["background"]["colour"] = colour or "#ffffff"
-        if background != "keep":
-            fields["models"] = [model or photos.settings.default_model]
-        if crop == "face":
-            fields["framing"] = {"kind": "face", "margin": margin, "no_face": no_face}
-        recipe = Recipe.of_fields(fields)
+        recipe = asked.to_recipe(photos.settings.default_model)
         made = await cut_out(photos, caller, await receive_one(request, photos), recipe)
-        return Response(made.data, media_type="image/png")
+        told = [f"{one.code}: {one.message}" for one in made.task.warnings if one.code not in _OF_NAMES]
+        headers = {"X-Warnings": quote("; ".join(told))} if told else {}
+        return Response(made.data, media_type=made.media_type, headers=headers)
 
     return router
-
-
-def check_names(request: Request) -> None:
-    """Raise InputError where the query has a field that nobody reads: it is a slip of the pen."""
-    known = {param.alias for param in request.scope["route"].dependant.query_params}
-    for name in request.query_params:
-        if name not in known:
-            raise InputError(
-                "invalid_request",
-                f"{name}: there is no such field.",
-                f"There are {', '.join(sorted(known))}.",
-            )
 
 
 async def receive_one(request: Request, service: PhotoService) -> forms.Received:
@@ -172,7 +220,8 @@ def _outcome(service: PhotoService, job_id: str, finish: Finish | None) -> Made:
         data, finished = service.finish(job_id, 0, finish)
         return Made(data=data, task=task, finished=finished)
     if task.state is TaskState.DONE:
-        return Made(data=Path(service.picture(job_id, 0, "cutout")).read_bytes(), task=task)
+        path, _ = service.cutout(task)
+        return Made(data=path.read_bytes(), task=task, media_type=pictures.TYPE_OF_SUFFIX[path.suffix])
     problem = task.problem or Problem(
         code="cancelled", message="The job was cancelled.", advice="Send the photo again."
     )

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from photoproc.api import shapes
 from photoproc.api.callers import Caller, Gates
 from photoproc.errors import not_found
-from photoproc.models.catalogue import CATALOGUE
+from photoproc.models.catalogue import VITMATTE, WITH_REFINER
 from photoproc.service import PhotoService
 
 
@@ -63,16 +63,19 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         speeds = service().speeds()
         return shapes.ModelsOut(
             default=service().settings.default_model,
+            refiner=shapes.model_out(service().refiner(), None),
             items=[shapes.model_out(one, speeds.get(one.spec.name)) for one in service().models()],
         )
 
     @router.post("/models/{name}/download", status_code=202, summary="Download a model's weights")
     def download(caller: Called, name: str) -> shapes.ModelOut:
         """Fetch weights in the background; `GET /models` tells how far it is. Idempotent."""
-        if name not in CATALOGUE:
+        photos = service()
+        if name not in WITH_REFINER:
             raise not_found("model")
-        service().download_model(name)
-        return shapes.model_out(service().model(name), service().speeds().get(name))
+        photos.download_model(name)
+        model = photos.refiner() if name == VITMATTE.name else photos.model(name)
+        return shapes.model_out(model, photos.speeds().get(name))
 
     return router
 

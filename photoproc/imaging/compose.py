@@ -1,15 +1,37 @@
-"""Photo and mask to the finished picture: scale the mask, put the subject on its background."""
+"""Photo and mask to the finished picture: scale the mask, put the subject on its background.
 
-import io
+Pictures are uint8 or uint16 (height × width × 3 RGB or 4 RGBA); alpha and masks are height × width, uint8.
+"""
+
+from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
-from photoproc.recipe import Background, Colour, Keep
+from photoproc.imaging import backdrop
+from photoproc.imaging.backdrop import Layer
+from photoproc.parts import Background, Keep, Shadow
 
 U8 = NDArray[np.uint8]
+Samples = U8
+"""8 or 16 bits a sample; there is no type for either that numpy's and OpenCV's own take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What surrounds the subject.
+
+    `icc` is the profile the photo's values are in (None: sRGB); `picture` the background picture
+    where the recipe has one, RGB in sRGB.
+    """
+
+    background: Background
+    shadow: Shadow | None = None
+    icc: bytes | None = None
+    picture: U8 | None = None
 
 
 def shrink_for_model(rgb: U8, size_wh: tuple[int, int]) -> Image.Image:
@@ -44,37 +66,6 @@ def scale_mask(mask: U8, size_wh: tuple[int, int]) -> U8:
     return np.asarray(Image.fromarray(mask).resize(size_wh, Image.Resampling.LANCZOS))
 
 
-def compose(rgb: U8, alpha: U8 | None, background: Background) -> U8:
-    """The subject on its background.
-
-    `rgb` is height × width × 3; `alpha` height × width, None meaning opaque. Returns RGBA for a
-    transparent background (colour is zero where nothing is left), else RGB. Opaque pixels keep their
-    values exactly.
-    """
-    if isinstance(background, Keep):
-        return rgb if alpha is None else _on_nothing(rgb, alpha)
-    if alpha is None:
-        alpha = np.full(rgb.shape[:2], 255, np.uint8)
-    if isinstance(background, Colour):
-        return _on_colour(rgb, alpha, background.rgb)
-    return _on_nothing(rgb, alpha)
-
-
-def in_profile(background: Background, icc: bytes | None) -> Background:
-    """A colour as a picture with this RGB profile has to hold it to be seen as meant (sRGB)."""
-    if icc is None or not isinstance(background, Colour):
-        return background
-    try:
-        there = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        here = ImageCms.createProfile("sRGB")
-        patch = Image.new("RGB", (1, 1), background.rgb)
-        turned = ImageCms.profileToProfile(patch, here, there, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
-        return background
-    assert turned is not None
-    return Colour(colour="#" + turned.tobytes().hex())
-
-
 def combine_alpha(mask: U8, own: U8 | None) -> U8:
     """The model's mask within the photo's own transparency: their product, rounded."""
     if own is None:
@@ -83,19 +74,82 @@ def combine_alpha(mask: U8, own: U8 | None) -> U8:
     return (product // 255).astype(np.uint8)
 
 
-def _on_nothing(rgb: U8, alpha: U8) -> U8:
+def compose(
+    rgb: Samples,
+    alpha: U8 | None,
+    look: Look,
+    *,
+    before: Samples | None = None,
+    inside: U8 | None = None,
+) -> Samples:
+    """The subject on its background; opaque pixels keep their values exactly.
+
+    `alpha` None means opaque. A blurred background is made of `before`, the photo as it was (`rgb` where
+    it is None), as far as `inside` is not zero. Returns RGBA where something is transparent by the recipe
+    or, with the background kept, by the photo itself (colour is zero where nothing is left), else RGB.
+    """
+    if alpha is None and (isinstance(look.background, Keep) or look.background.kind == "blur"):
+        return rgb
+    if alpha is None:
+        alpha = np.full(rgb.shape[:2], 255, np.uint8)
+    if isinstance(look.background, Keep):
+        return _on_nothing(rgb, alpha)
+    under = backdrop.of(
+        look.background,
+        (rgb.shape[1], rgb.shape[0]),
+        photo=rgb if before is None else before,
+        alpha=alpha,
+        inside=inside,
+        icc=look.icc,
+        picture=look.picture,
+    )
+    if look.shadow is not None:
+        under = backdrop.with_shadow(under, alpha, look.shadow, look.icc)
+    if under is None:
+        return _on_nothing(rgb, alpha)
+    return _on_layer(rgb, alpha, under)
+
+
+def _on_nothing(rgb: Samples, alpha: U8) -> Samples:
     # What was removed leaves the file too: zero, not hidden under a zero alpha.
-    out = np.zeros((*alpha.shape, 4), np.uint8)
-    cv2.mixChannels([cv2.copyTo(rgb, alpha), alpha], [out], [0, 0, 1, 1, 2, 2, 3, 3])
+    out = np.zeros((*alpha.shape, 4), rgb.dtype)
+    kept = alpha if rgb.dtype == np.uint8 else alpha.astype(np.uint16) * 257
+    cv2.mixChannels([cv2.copyTo(rgb, alpha), kept], [out], [0, 0, 1, 1, 2, 2, 3, 3])
     return out
 
 
-def _on_colour(rgb: U8, alpha: U8, colour: tuple[int, int, int]) -> U8:
+def _on_layer(rgb: Samples, alpha: U8, under: Layer) -> Samples:
+    """Porter and Duff's “over” (1984), strip by strip; opaque pixels are copied."""
+    below = np.broadcast_to(under.rgb, rgb.shape)
+    below_alpha = None if under.alpha is None else np.broadcast_to(under.alpha, alpha.shape)
     out = np.empty_like(rgb)
-    out[:] = colour
-    cv2.copyTo(rgb, alpha, out)
-    soft = (alpha > 0) & (alpha < 255)
-    weight = alpha[soft].astype(np.uint32)[:, None]
-    under = np.array(colour, np.uint32)
-    out[soft] = (rgb[soft] * weight + under * (255 - weight) + 127) // 255
-    return out
+    merged = None if below_alpha is None else np.empty_like(alpha)
+    for rows in backdrop.strips(rgb):
+        behind = np.ascontiguousarray(below[rows])
+        if rgb.dtype == np.uint16:
+            behind = cast(Samples, behind.astype(np.uint16) * 257)
+        if below_alpha is None or merged is None:
+            out[rows] = _blended(rgb[rows], behind, alpha[rows])
+        else:
+            out[rows], merged[rows] = _over(rgb[rows], alpha[rows], behind, below_alpha[rows])
+        out[rows] = cv2.copyTo(rgb[rows], (alpha[rows] == 255).astype(np.uint8), out[rows])
+    return out if merged is None else _on_nothing(out, merged)
+
+
+def _blended(rgb: Samples, below: Samples, alpha: U8) -> Samples:
+    if not alpha.any():
+        return below
+    weight = alpha.astype(np.float32) / 255
+    if rgb.dtype == np.uint8:
+        return cv2.blendLinear(rgb, below, weight, 1 - weight).astype(np.uint8, copy=False)
+    mixed = below + (rgb.astype(np.float32) - below) * weight[..., None]
+    return (mixed + 0.5).astype(rgb.dtype)
+
+
+def _over(rgb: Samples, alpha: U8, below: Samples, below_alpha: U8) -> tuple[Samples, U8]:
+    weight = alpha.astype(np.float32) / 255
+    rest = below_alpha.astype(np.float32) / 255 * (1 - weight)
+    total = weight + rest
+    share = (weight / np.maximum(total, 1e-6))[..., None]
+    mixed = below + (rgb.astype(np.float32) - below) * share
+    return (mixed + 0.5).astype(rgb.dtype), (total * 255 + 0.5).astype(np.uint8)

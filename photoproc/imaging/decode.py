@@ -10,7 +10,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from photoproc.errors import PhotoError
+from photoproc.imaging import deep as deeper
+from photoproc.imaging import metadata
 from photoproc.jobs import Warn
 
 pillow_heif.register_heif_opener()
@@ -56,11 +58,19 @@ class Pixels:
     `rgb` is height × width × 3, uint8, RGB, upright. `alpha` is the photo's own transparency,
     height × width, uint8, or None where all of it is opaque. `icc` is an RGB profile the values are
     in, or None for sRGB.
+
+    `deep` is height × width × 3, uint16, the same colours with all their bits, where that was asked for
+    and the file holds more than 8 a channel; `deep_alpha` the same of `alpha`. `exif` is the block the
+    camera wrote, as it is: the place is in there, so it goes through `metadata.clean` before it leaves us.
     """
 
     rgb: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None
     icc: bytes | None
+    deep: NDArray[np.uint16] | None = None
+    deep_alpha: NDArray[np.uint16] | None = None
+    exif: bytes | None = None
+    warnings: tuple[Warn, ...] = ()
 
 
 def inspect(path: Path, name: str, *, max_pixels: int) -> PhotoInfo:
@@ -84,14 +94,45 @@ def inspect(path: Path, name: str, *, max_pixels: int) -> PhotoInfo:
         return PhotoInfo(format=kind, size_wh=_upright_size(image), warnings=tuple(warned))
 
 
-def decode(data: bytes, *, max_pixels: int) -> Pixels:
-    """Decode a photo, upright, to 8 bits a channel.
+def decode(data: bytes, *, max_pixels: int, deep: bool = False) -> Pixels:
+    """Decode a photo, upright, to 8 bits a channel; with `deep`, also to 16 where it has them.
 
     Raises PhotoError: not_a_picture, photo_too_large, photo_truncated or photo_broken.
     """
     with _reading(data, max_pixels) as image:
+        more = deep and deeper.has_more(image, data)
+        turned = deeper.orientation(image) if more else 1
         rgb, alpha, icc = _upright_rgb(image)
-    return Pixels(rgb=np.asarray(rgb), alpha=None if alpha is None else np.asarray(alpha), icc=icc)
+        pixels = Pixels(
+            rgb=np.asarray(rgb),
+            alpha=None if alpha is None else np.asarray(alpha),
+            icc=icc,
+            exif=metadata.clean(data) if image.format == "TIFF" else image.info.get("exif"),
+        )
+        if more:
+            return _with_deep(pixels, data, str(image.format), turned)
+        if deep and _is_wide(image):
+            return _with_deep_gray(pixels, image)
+        return pixels
+
+
+def decode_small(data: bytes, *, longest: int, max_pixels: int) -> tuple[Pixels, tuple[int, int]]:
+    """A photo, upright, with a longer side of at most `longest`; and its full upright width and height.
+
+    JPEGs are decoded small to begin with. Raises what `decode` does.
+    """
+    with _reading(data, max_pixels) as image:
+        full_wh = _upright_size(image)
+        scale = min(1.0, longest / max(full_wh))
+        image.draft(None, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+        rgb, alpha, icc = _upright_rgb(image)
+    size_wh = (max(1, round(full_wh[0] * scale)), max(1, round(full_wh[1] * scale)))
+    small, seen = (
+        None if part is None else np.asarray(part.resize(size_wh, Image.Resampling.LANCZOS, reducing_gap=2.0))
+        for part in (rgb, alpha)
+    )
+    assert small is not None
+    return Pixels(rgb=small, alpha=seen, icc=icc), full_wh
 
 
 def thumbnail(data: bytes, *, longest: int, max_pixels: int) -> tuple[NDArray[np.uint8], bytes | None]:
@@ -132,6 +173,7 @@ def _reading(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
         KeyError,
         struct.error,
         TypeError,
+        RuntimeError,
     ) as error:
         if isinstance(error, OSError) and "truncated" in str(error).lower():
             raise PhotoError(
@@ -213,7 +255,7 @@ def _upright_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None, b
 
 def _to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, Image.Image | None, bytes | None]:
     """Any Pillow mode to RGB, with the transparency beside it and the profile if it still applies."""
-    if image.mode.startswith("I") or image.mode == "F":
+    if _is_wide(image):
         return *_gray_from_wide(image), None
     if image.mode == "P" or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -227,15 +269,59 @@ def _to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, Image.I
     return image.convert("RGB"), alpha, icc if icc and icc[16:20] == b"RGB " else None
 
 
-def _gray_from_wide(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """16-bit (and float) gray to 8 bits by scale; Pillow's own conversion clips at 255.
+def _with_deep(pixels: Pixels, data: bytes, form: str, turned: int) -> Pixels:
+    """The same with its 16 bits, or with a warning that they could not be had."""
+    height, width = pixels.rgb.shape[:2]
+    try:
+        values = deeper.read(data, form, (width, height))
+        if values is None:
+            return pixels
+        values = deeper.upright(values, turned)
+        if values.shape[:2] != (height, width):
+            raise ValueError("turned another way than Pillow's")
+    except ValueError:
+        warning = Warn(code="depth_reduced", message="Its 16 bits could not be read; 8 of them were used.")
+        return replace(pixels, warnings=(*pixels.warnings, warning))
+    bands = values.shape[2]
+    colours = values[..., :3] if bands > 2 else np.repeat(values[..., :1], 3, axis=2)
+    alpha = None
+    if pixels.alpha is not None:
+        alpha = values[..., -1] if bands in (2, 4) else pixels.alpha * np.uint16(257)
+    return replace(
+        pixels,
+        deep=np.ascontiguousarray(colours),
+        deep_alpha=None if alpha is None else np.ascontiguousarray(alpha),
+    )
+
+
+def _with_deep_gray(pixels: Pixels, image: Image.Image) -> Pixels:
+    turned = ImageOps.exif_transpose(image)
+    values, top = _wide_values(turned)
+    if top == 255.0:  # 8 bits in a wide file
+        return pixels
+    gray = np.clip(values * (65535.0 / top) + 0.5, 0, 65535).astype(np.uint16)
+    alpha = None if pixels.alpha is None else pixels.alpha * np.uint16(257)
+    return replace(pixels, deep=np.repeat(gray[..., None], 3, axis=2), deep_alpha=alpha)
+
+
+def _is_wide(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _wide_values(image: Image.Image) -> tuple[NDArray[np.float32], float]:
+    """The values of wide gray, and which of them is white.
 
     Wide files often hold narrow values, so white is the smallest usual one that no value is above.
     """
     values = np.asarray(image).astype(np.float32)
-    top = 65535.0 if values.max(initial=0) > 255 else 255.0
     if image.mode == "F" and values.max(initial=0) <= 1.0:
-        top = 1.0
+        return values, 1.0
+    return values, 65535.0 if values.max(initial=0) > 255 else 255.0
+
+
+def _gray_from_wide(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """16-bit (and float) gray to 8 bits by scale; Pillow's own conversion clips at 255."""
+    values, top = _wide_values(image)
     gray = Image.fromarray(np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8))
     nothing = image.info.get("transparency")
     alpha = None if nothing is None else Image.fromarray(np.where(values == nothing, 0, 255).astype(np.uint8))

@@ -11,8 +11,9 @@ from PIL import Image
 
 from photoproc.errors import TaskError
 from photoproc.finish import Box, Finish, Finished, Margins
-from photoproc.imaging import compose, decode, encode
-from photoproc.recipe import Colour, Transparent
+from photoproc.imaging import compose, decode, edges, encode, profiles
+from photoproc.imaging.compose import Look
+from photoproc.parts import Transparent
 
 U8 = NDArray[np.uint8]
 
@@ -27,7 +28,7 @@ def finish(photo: bytes, mask_png: bytes, asked: Finish, *, max_pixels: int) -> 
     Raises PhotoError, and TaskError mask_broken. A picture without a subject is not cropped.
     """
     pixels = decode.decode(photo, max_pixels=max_pixels)
-    alpha = _alpha_of(pixels, mask_png, asked)
+    rgb, alpha = _layers_of(pixels, mask_png, asked)
     if asked.region is not None:
         alpha = within(alpha, asked.region)
     subject = subject_box(alpha)
@@ -36,15 +37,17 @@ def finish(photo: bytes, mask_png: bytes, asked: Finish, *, max_pixels: int) -> 
     form = _form(asked, is_opaque=box == whole and bool(alpha.min() == 255))
     limit = asked.max_png_pixels if form == "png" else asked.max_pixels
     size_wh = bounded((box[2] - box[0], box[3] - box[1]), limit)
-    background = _in_profile(asked.background, pixels.icc)
+    background = None if asked.background is None else profiles.colour_in(asked.background, pixels.icc)
 
     if asked.show != "rgba":
         picture = cut(Image.fromarray(alpha), box, size_wh)
     elif form == "zip" and background is None:  # colours as they were, also where alpha is low
-        picture = cut(Image.fromarray(pixels.rgb), box, size_wh)
+        picture = cut(Image.fromarray(rgb), box, size_wh)
         picture.putalpha(cut(Image.fromarray(alpha), box, size_wh))
     else:
-        picture = cut(Image.fromarray(compose.compose(pixels.rgb, alpha, Transparent())), box, size_wh)
+        picture = cut(
+            Image.fromarray(compose.compose(rgb, alpha, Look(background=Transparent()))), box, size_wh
+        )
         if background is not None:
             picture = on_colour(picture, background)
     report = Finished(form=form, size_wh=size_wh, has_subject=bool((alpha > 127).any()))
@@ -127,14 +130,22 @@ def on_colour(picture: Image.Image, rgba: tuple[int, int, int, int]) -> Image.Im
     return Image.alpha_composite(Image.new("RGBA", picture.size, rgba), picture)
 
 
-def _alpha_of(pixels: decode.Pixels, mask_png: bytes, asked: Finish) -> U8:
+def _layers_of(pixels: decode.Pixels, mask_png: bytes, asked: Finish) -> tuple[U8, U8]:
+    """The colours and the alpha."""
     mask = encode.from_mask_png(mask_png)
     if mask is None:
         raise TaskError("mask_broken", "The mask of this photo is damaged.", "Send the photo again.")
-    full = compose.scale_mask(mask, (pixels.rgb.shape[1], pixels.rgb.shape[0]))
+    rgb = pixels.rgb
+    full = compose.scale_mask(mask, (rgb.shape[1], rgb.shape[0]))
     if asked.post_process:
         full = post_process(full)
-    return full if asked.show == "mask" else compose.combine_alpha(full, pixels.alpha)
+    if asked.show == "mask":
+        return rgb, full
+    if asked.matting is not None:
+        rgb, full = edges.rembg_matting(rgb, full, **asked.matting._asdict())
+    elif asked.decontaminate:
+        rgb = edges.decontaminated(rgb, full)
+    return rgb, compose.combine_alpha(full, pixels.alpha)
 
 
 def _form(asked: Finish, *, is_opaque: bool) -> Literal["png", "jpg", "zip"]:
@@ -142,16 +153,6 @@ def _form(asked: Finish, *, is_opaque: bool) -> Literal["png", "jpg", "zip"]:
         return asked.form
     opaque = is_opaque or (asked.background is not None and asked.background[3] == 255)
     return "jpg" if opaque and asked.show == "rgba" else "png"
-
-
-def _in_profile(
-    rgba: tuple[int, int, int, int] | None, icc: bytes | None
-) -> tuple[int, int, int, int] | None:
-    if rgba is None:
-        return None
-    there = compose.in_profile(Colour(colour="#" + bytes(rgba[:3]).hex()), icc)
-    assert isinstance(there, Colour)
-    return (*there.rgb, rgba[3])
 
 
 def _encoded(picture: Image.Image, form: Literal["png", "jpg", "zip"], icc: bytes | None) -> bytes:

@@ -33,6 +33,8 @@ class ModelSpec:
     checksum: str
     release_file: str
     wheel: Wheel | None = None
+    stored_as: str | None = None
+    """The name of the file on disk where it is not the model's."""
 
     @property
     def url(self) -> str:
@@ -42,7 +44,7 @@ class ModelSpec:
     @property
     def file_name(self) -> str:
         """The name rembg gives the file on disk."""
-        return f"{self.name}.onnx"
+        return self.stored_as or f"{self.name}.onnx"
 
     @property
     def commercial(self) -> bool:
@@ -188,7 +190,22 @@ _ALL = (
     ),
 )
 
+VITMATTE = ModelSpec(
+    name="vitmatte",
+    nickname="edge refiner",
+    good_at="hair and other fine edges of a mask that another model made",
+    licence="Apache-2.0",
+    input_wh=(1024, 1024),
+    download_mb=110,
+    checksum="sha256:d232841ac9d9657df3e62f6c92ed425ee25df18d337245cd8b903fc1ba183631",
+    release_file="vitmatte-small-distinctions-646.onnx",
+    stored_as="vitmatte-small-distinctions-646.onnx",
+)
+"""Refines edges and makes no mask of its own, so it is none of the catalogue's. rembg's default variant."""
+
 CATALOGUE: Mapping[str, ModelSpec] = {spec.name: spec for spec in _ALL}
+WITH_REFINER: Mapping[str, ModelSpec] = {**CATALOGUE, VITMATTE.name: VITMATTE}
+"""All weights that are looked for and fetched."""
 
 
 def spec_of(name: str) -> ModelSpec:

@@ -19,7 +19,7 @@ import requests
 import structlog
 
 from photoproc.errors import ModelError, Problem
-from photoproc.models.catalogue import CATALOGUE, ModelSpec, spec_of
+from photoproc.models.catalogue import WITH_REFINER, ModelSpec, spec_of
 from photoproc.models.sources import WHEEL_PREFIX, PackageIndex, Release, Source
 
 log = structlog.get_logger()
@@ -63,7 +63,7 @@ class Weights:
         model_dir: Path | None,
         *,
         sources: Iterable[Source] | None = None,
-        catalogue: Mapping[str, ModelSpec] = CATALOGUE,
+        catalogue: Mapping[str, ModelSpec] = WITH_REFINER,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._dir = model_dir

@@ -1,7 +1,7 @@
 """The uploads of one browser session, checked as they come and kept until they become a job."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
 import streamlit as st
@@ -11,20 +11,21 @@ from photoproc.errors import PhotoprocError
 from photoproc.intake import Accepted
 from photoproc.jobs import Job, Photo, Refusal, Task
 from photoproc.samples import sample_photos
-from photoproc.service import PhotoService
+from photoproc.service import PhotoService, trying
 from photoproc.ui.links import link_token
+from photoproc.ui.preview import Shown
 from photoproc.ui.strip import Thumb, strip
 from photoproc.ui.text import byte_size, escaped, plural, said
 
 _SHOWN = 60
 _ROOMY = """<style>
-.stFileUploader section { min-height: 15rem; border-style: dashed; flex-direction: column;
+.st-key-photos section { min-height: 15rem; border-style: dashed; flex-direction: column;
   align-items: center !important; justify-content: center; gap: 0.75rem; }
-.stFileUploader section::before { content: "Drop photos or a ZIP here"; font-size: 1.25rem; }
-.stFileUploader section > span { width: auto; }
-.stFileUploader section > div { flex: none; width: auto; align-self: center; }
-@media (max-width: 640px) { .stFileUploader section { min-height: 11rem; } }
-@media (pointer: coarse) { .stFileUploader section::before { content: "Add photos or a ZIP"; } }
+.st-key-photos section::before { content: "Drop photos or a ZIP here"; font-size: 1.25rem; }
+.st-key-photos section > span { width: auto; }
+.st-key-photos section > div { flex: none; width: auto; align-self: center; }
+@media (max-width: 640px) { .st-key-photos section { min-height: 11rem; } }
+@media (pointer: coarse) { .st-key-photos section::before { content: "Add photos or a ZIP"; } }
 </style>"""
 
 
@@ -98,17 +99,25 @@ def _accept(service: PhotoService, uploads: Uploads, key: str, name: str, stream
         st.error(f"**{escaped(name)}** was not taken in. {said(error.problem)}", icon=":material/error:")
 
 
-def show(service: PhotoService, uploads: Uploads) -> None:
-    """Thumbnails of what was accepted, then what was refused and why."""
+def counted(photos: Sequence[Photo]) -> str:
+    """How many photos, and how large they are together."""
+    total = byte_size(sum(photo.byte_count for photo in photos))
+    return f"**{plural(len(photos), 'photo')}** · {total}"
+
+
+def show(service: PhotoService, uploads: Uploads) -> Shown | None:
+    """Thumbnails of what was accepted, then what was refused and why; returns the photo that is chosen."""
     photos = uploads.photos
     if not uploads.accepted:
         st.html(_ROOMY)  # nothing here yet: the place to drop things is the largest thing on the page
+    chosen = None
     if photos:
-        total = byte_size(sum(photo.byte_count for photo in photos))
-        st.markdown(f"**{plural(len(photos), 'photo')}** · {total}")
         token = link_token(service, uploads.batch)
-        strip([_uploaded(uploads.batch, photo, token) for photo in photos[:_SHOWN]], key="strip")
-        _say_more(len(photos))
+        shown = {
+            f"{photo.sha256}-{place}": _uploaded(uploads.batch, photo, token)
+            for place, photo in enumerate(photos[:_SHOWN])
+        }
+        chosen = _choose(shown, key="strip", total=len(photos))
     refused = uploads.refused
     if refused:
         with st.container(border=True, key="refused"):
@@ -117,39 +126,57 @@ def show(service: PhotoService, uploads: Uploads) -> None:
                 st.markdown(f"**{escaped(refusal.name)}** — {said(refusal.problem)}")
             if len(refused) > _SHOWN:
                 st.caption(f"and {len(refused) - _SHOWN:,} more; the job's manifest lists all of them")
+    return chosen
 
 
-def show_again(service: PhotoService, job: Job) -> None:
-    """The photos of an earlier job, as far as it has small pictures of them."""
+def show_again(service: PhotoService, job: Job) -> Shown | None:
+    """The photos of an earlier job, as far as it has small pictures of them; returns the chosen one."""
     models = len(job.recipe.task_models)
     tasks = service.tasks(job.id, limit=_SHOWN * models)
     by_photo = [tasks[start : start + models] for start in range(0, len(tasks), models)]
-    token = link_token(service, job.id)
-    strip([_processed(some, token) for some in by_photo], key=f"strip-{job.id}")
-    _say_more(job.photo_count)
+    token, trial = link_token(service, job.id), link_token(service, trying(job.id))
+    shown = {str(some[0].number): _processed(some, token, trial) for some in by_photo}
+    return _choose(shown, key=f"strip-{job.id}", total=job.photo_count)
 
 
-def _say_more(count: int) -> None:
-    if count > _SHOWN:
-        st.caption(f"and {count - _SHOWN:,} more")
+def _choose(photos: Mapping[str, tuple[Shown, Thumb]], *, key: str, total: int) -> Shown:
+    """Show the photos in a strip; the one that is chosen, else the first that has a picture."""
+    kept = f"chosen-{key}"
+    good = next((name for name, (_, thumb) in photos.items() if thumb.source), next(iter(photos)))
+    if st.session_state.get(kept) not in photos:
+        st.session_state[kept] = good
+
+    def choose(name: str) -> None:
+        st.session_state[kept] = name
+
+    thumbs = [replace(thumb, id=name) for name, (_, thumb) in photos.items()]
+    strip(thumbs, key=key, chosen=st.session_state[kept], on_choose=choose)
+    if total > _SHOWN:
+        st.caption(f"and {total - _SHOWN:,} more")
+    return photos[st.session_state[kept]][0]
 
 
-def _uploaded(batch: str, photo: Photo, token: str) -> Thumb:
-    source = f"/api/v1/uploads/{batch}/{photo.sha256}/thumbnail?token={token}"
-    return Thumb(name=photo.name, about=_about(photo), source=source)
+def _uploaded(batch: str, photo: Photo, token: str) -> tuple[Shown, Thumb]:
+    address = f"/api/v1/uploads/{batch}/{photo.sha256}"
+    source = f"{address}/thumbnail?token={token}"
+    thumb = Thumb(name=photo.name, about=_about(photo), source=source)
+    return Shown(photo=photo, address=address, token=token, small=source), thumb
 
 
-def _processed(tasks: Sequence[Task], token: str) -> Thumb:
+def _processed(tasks: Sequence[Task], token: str, trial: str) -> tuple[Shown, Thumb]:
     """A photo by what the job has of it: the picture before of any of its tasks, or why there is none."""
     photo = tasks[0].photo
+    address = f"/api/v1/jobs/{tasks[0].job_id}/tasks/"
+    source = reason = ""
     for task in tasks:
-        if task.cutout is not None:
-            base = f"/api/v1/jobs/{task.job_id}/tasks/{task.number}"
-            source = f"{base}/before?token={token}&v={task.cutout.sha256[:12]}"
-            return Thumb(name=photo.name, about=_about(photo), source=source)
-    problem = next((task.problem for task in tasks if task.problem is not None), None)
-    reason = problem.message if problem is not None else "The job has not processed it."
-    return Thumb(name=photo.name, about=_about(photo), reason=reason)
+        if task.cutout is not None and not source:
+            source = f"{address}{task.number}/before?token={token}&v={task.cutout.sha256[:12]}"
+    if not source:
+        problem = next((task.problem for task in tasks if task.problem is not None), None)
+        reason = problem.message if problem is not None else "The job has not processed it."
+    thumb = Thumb(name=photo.name, about=_about(photo), source=source, reason=reason)
+    address += str(tasks[0].number)
+    return Shown(photo=photo, address=address, token=trial, small=source), thumb
 
 
 def _about(photo: Photo) -> str:

@@ -438,7 +438,12 @@ class Options {
     Object.assign(this, { form, onChange, items: [] });
     this.list = form.querySelector(".models");
     this.more = form.querySelector("[data-do=more-models]");
-    form.addEventListener("input", () => { this.#show(); onChange(); });
+    this.recipes = new Map();
+    form.addEventListener("input", ({ target }) => {
+      if (target.name === "recipe") this.#check(this.picked?.models ?? []);
+      this.#show();
+      onChange();
+    });
     this.more.onclick = () => { this.all = true; this.#show(); this.list.querySelector(".extra input")?.focus(); };
   }
 
@@ -469,18 +474,45 @@ class Options {
     this.onChange();
   }
 
+  /** Offer the server's recipes by name; those that come with it are for any model. */
+  offer({ built_in, saved }) {
+    const groups = [["Saved", saved], ["Ready-made", built_in.map(({ name, recipe }) => ({ name, recipe: { ...recipe, models: [] } }))]];
+    const list = this.form.elements.recipe;
+    const { value } = list;
+    this.recipes = new Map(groups.flatMap(([, some]) => some.map(({ name, recipe }) => [name, recipe])));
+    list.replaceChildren(list.options[0], ...groups.filter(([, some]) => some.length).map(([label, some]) =>
+      h("optgroup", { label }, ...some.map(({ name }) => h("option", { value: name, textContent: name })))));
+    list.value = this.recipes.has(value) ? value : "";
+    list.parentElement.hidden = !this.recipes.size;
+    this.#show();
+    this.onChange();
+  }
+
   get value() { return Object.fromEntries(new FormData(this.form)); }
+  get picked() { return this.recipes.get(this.value.recipe); }
   get models() { return [...this.list.querySelectorAll("input:checked")].map((box) => box.value); }
-  get keeps() { return this.value.background === "keep"; }
+  get keeps() { return (this.picked?.background.kind ?? this.value.background) === "keep"; }
   get ready() { return this.keeps || this.models.length > 0; }
 
   get recipe() {
-    const { background, colour, crop, margin, no_face } = this.value;
+    const { background, colour, crop, head, no_face } = this.value;
     return {
-      ...(this.keeps ? {} : { models: this.models }),
-      background: background === "colour" ? { kind: "colour", colour } : { kind: background },
-      framing: crop === "face" ? { kind: "face", margin: Number(margin), no_face } : { kind: "none" },
+      ...(this.picked ?? {
+        background: background === "colour" ? { kind: "colour", colour } : { kind: background },
+        framing: crop === "face" ? { kind: "face", head: Number(head), no_face } : { kind: "none" },
+      }),
+      models: this.keeps ? [] : this.models,
     };
+  }
+
+  /** Tick these models, as far as they are offered. */
+  #check(names) {
+    const boxes = [...this.list.querySelectorAll("input")];
+    if (!boxes.some((box) => names.includes(box.value))) return;
+    for (const box of boxes) {
+      box.checked = names.includes(box.value);
+      if (box.checked) box.closest("li").classList.remove("extra");
+    }
   }
 
   #row(model, checked) {
@@ -495,8 +527,9 @@ class Options {
   }
 
   #show() {
-    const { background, crop, margin } = this.value;
+    const { background, crop, head } = this.value;
     const q = (selector) => this.form.querySelector(selector);
+    q(".own").hidden = Boolean(this.picked);
     const extra = this.list.querySelectorAll(".extra").length;
     this.list.classList.toggle("all", Boolean(this.all));
     this.more.hidden = this.all || !extra || this.keeps;
@@ -505,7 +538,7 @@ class Options {
     q(".kept").hidden = !this.keeps;
     q(".colour").hidden = background !== "colour";
     q(".face").hidden = crop !== "face";
-    q(".face output").textContent = `${Math.round(margin * 100)} % of the face`;
+    q(".face .figure").textContent = `${Math.round(head * 100)} % of the height`;
   }
 }
 
@@ -679,7 +712,7 @@ class Viewer {
     const whole = new Image();
     whole.onload = () => whole.decode().then(() => { if (this.number === task.number) after.src = whole.src; }, () => {});
     whole.onerror = () => this.mend(whole);
-    whole.src = this.url(task.links.cutout);
+    if (!task.output.endsWith(".tif")) whole.src = this.url(task.links.cutout); // no browser shows one
     q(".before").src = this.url(task.links.before);
     const download = this.url(task.links.cutout);
     download.searchParams.set("download", "1");
@@ -761,7 +794,8 @@ const SHELL = `
         <ul class="models"></ul>
         <button type="button" class="plain" data-do="more-models" hidden></button></fieldset>
       <p class="kept hint" hidden>The background stays, so no model runs.</p>
-      <fieldset><legend>Background</legend>
+      <label class="recipes" hidden>Recipe <select name="recipe"><option value="">Chosen below</option></select></label>
+      <div class="own"><fieldset><legend>Background</legend>
         <div class="segments">
           <label><input type="radio" name="background" value="transparent" checked><span>Transparent</span></label>
           <label><input type="radio" name="background" value="colour"><span>Colour</span></label>
@@ -772,9 +806,9 @@ const SHELL = `
           <label><input type="radio" name="crop" value="none" checked><span>None</span></label>
           <label><input type="radio" name="crop" value="face"><span>Face</span></label></div>
         <div class="face" hidden>
-          <label>Space around it <output></output><input type="range" name="margin" min="0" max="2" step="0.1" value="0.6"></label>
+          <label>Head <span class="figure"></span><input type="range" name="head" min="0.2" max="0.8" step="0.05" value="0.5"></label>
           <label>Where there is no face <select name="no_face"><option value="keep">Keep the whole picture</option>
-            <option value="skip">Skip the photo</option></select></label></div></fieldset>
+            <option value="skip">Skip the photo</option><option value="fail">Fail the photo</option></select></label></div></fieldset></div>
       <div class="go"><button class="primary" part="button primary" disabled>Process photos</button><p class="hint"></p></div>
     </form>
   </section>
@@ -874,7 +908,7 @@ li:hover > .remove, .remove:focus-visible { opacity: 1; }
 @media (hover: none) { .remove { opacity: 1; } .mouse { display: none; } }
 @media (hover: hover) { .touch { display: none; } }
 
-.options { display: grid; gap: 20px; }
+.options { display: grid; grid-template-columns: minmax(0, 1fr); gap: 20px; }
 [type=range] { appearance: none; height: 22px; background: none; cursor: pointer; }
 [type=range]::-webkit-slider-runnable-track { height: 4px; background: var(--line); border-radius: 2px; }
 [type=range]::-moz-range-track { height: 4px; background: var(--line); border-radius: 2px; }
@@ -905,11 +939,14 @@ fieldset:disabled { opacity: .45; }
 .segments label:last-child span { border-radius: 0 calc(var(--radius) - 1px) calc(var(--radius) - 1px) 0; }
 .segments :checked + span { background: color-mix(in srgb, var(--accent) 14%, var(--bg)); color: var(--ink); font-weight: 600; }
 .segments :focus-visible + span { outline: 2px solid var(--ink); outline-offset: 2px; }
+.recipes { display: grid; grid-template-columns: minmax(0, 1fr); gap: 8px; font-weight: 600; }
+.recipes select { font-weight: 400; }
+.own { display: grid; grid-template-columns: minmax(0, 1fr); gap: inherit; }
 .colour { margin-top: 10px; }
 .colour input { width: 56px; height: 34px; padding: 2px; background: none; border: 1px solid var(--line); border-radius: var(--radius); }
 .face { display: grid; gap: 12px; margin-top: 12px; }
 .face label { display: grid; grid-template-columns: 1fr auto; gap: 6px; }
-.face output { color: var(--muted); }
+.face .figure { color: var(--muted); }
 .face input, .face select { grid-column: 1 / -1; width: 100%; margin: 0; }
 select { min-height: 40px; padding: 0 8px; background: var(--bg); border: 1px solid var(--line); border-radius: var(--radius); }
 .go { position: sticky; bottom: 0; display: grid; gap: 8px; padding: 10px 0 12px; background: var(--bg); }
@@ -1059,6 +1096,7 @@ class Cards {
   of(task, { local, several }) {
     const label = this.#label(task.photo);
     if (several) label.append(h("span", { className: "by", textContent: task.model }));
+    if (task.cutouts?.length > 1) label.append(h("span", { className: "by", textContent: plural(task.cutouts.length, "face") }));
     const look = task.warnings.filter((warning) => !QUIET_WARNINGS.has(warning.code)).map((warning) => warning.message).join(" ");
     if (look) label.append(h("span", { className: "look warn", title: look, textContent: look }));
     const item = h("li", {}, task.links.cutout ? this.#finished(task, label) : task.problem ? this.#failed(task, label) : this.#waiting(task, local, label));
@@ -1269,6 +1307,10 @@ class PhotoProcessor extends (globalThis.HTMLElement ?? class {}) {
       if (this.#lost) this.#notice("");
       this.#lost = 0;
       this.options.update(found, this.models.split(/[\s,]+/).filter(Boolean));
+      if (this.recipesOf !== api) {
+        this.recipesOf = api;
+        api.json("recipes").then((recipes) => { if (this.#current(api)) this.options.offer(recipes); }, () => { this.recipesOf = null; });
+      }
       this.#draw();
       const coming = found.items.some((model) => model.state === "downloading" || model.state === "checking");
       if (coming || this.#waits) again_ms = MODELS_MS;

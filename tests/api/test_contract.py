@@ -52,18 +52,23 @@ def keyed(running: Runtime) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def anna(running: Runtime, keyed: None) -> Iterator[Api]:
-    """A client with the key; her jobs are deleted in the end."""
+    """A client with the key; what she made is deleted in the end."""
     with local(create_api(bootstrap.service)) as client:
         client.headers["X-Api-Key"] = KEY
         yield Api(client)
     for job in running.service.jobs_after(None, owner="anna", limit=10_000)[0]:
         running.service.delete(job.id)
+    for name in running.service.recipes("anna"):
+        running.service.forget_recipe(name, "anna")
+    for background in running.service.backgrounds():
+        running.service.forget_background(background)
 
 
 @pytest.fixture(scope="module")
 def job_of(anna: Api) -> JobOf:
     """A job for a method: one that is finished to look at, one that waits to be deleted."""
-    kept = anna.finished({"whole.jpg": SUBJECT, "half.jpg": jpeg(1)[:-200]})["id"]
+    beside = {"models": ["u2netp"], "output": {"show": "pair", "sheet": {}}}
+    kept = anna.finished({"whole.jpg": SUBJECT, "half.jpg": jpeg(1)[:-200]}, beside)["id"]
 
     def job_of(method: str) -> str:
         if method == "DELETE":
@@ -83,8 +88,9 @@ def job_of(anna: Api) -> JobOf:
 )
 def test_every_answer_is_as_documented(case: Case, job_of: JobOf) -> None:
     unfit: list[Any] = []
-    if case.method == "POST" or case.path == "/remove":
-        # No schema says of a text that it must be a picture, a model's name, a key to a job.
+    if case.method in ("POST", "PUT") or case.path == "/remove":
+        # No schema says of a text that it must be a picture, a model's name, a key to a job; nor which parts
+        # of a recipe go together.
         unfit.append(positive_data_acceptance)
     at_home(case, job_of)
     if with_subject(case):
@@ -116,6 +122,9 @@ def with_subject(case: Case) -> bool:
     """Have some cases show something: what is made up has no foreground, of which remove.bg's API tells."""
     meta = meta_of(case)
     right = meta.generation.mode.is_positive and meta.phase.name is TestPhase.FUZZING
+    if right and case.path in ("/v1/remove", "/v1/backgrounds"):
+        case.media_type, case.body = "multipart/form-data", {"file": SUBJECT}  # type: ignore[dict-item]
+        return True
     if case.path != "/v1.0/removebg" or not right:
         return False
     given: Any = case.body
@@ -143,6 +152,9 @@ def test_a_range_that_is_not_there_is_refused_like_everything_else(
         (f"/v1/jobs/{'0' * 32}", "GET, DELETE"),
         ("/v1/jobs/x/cancel", "POST"),
         ("/openapi.json", "GET, HEAD"),
+        ("/v1/recipes", "GET"),
+        ("/v1/backgrounds", "POST"),
+        (f"/v1/backgrounds/{'0' * 64}", "DELETE"),
     ],
 )
 def test_a_wrong_method_is_told_all_that_there_are(anna: Api, path: str, methods: str) -> None:

@@ -153,9 +153,11 @@ def removed(client: TestClient, query: Mapping[str, str] | None = None, **form: 
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"a": "true"}, "a"),
-        ({"dc": "1"}, "dc"),
+        ({"a": "perhaps"}, "a"),
+        ({"dc": "2"}, "dc"),
         ({"vm": "true"}, "vm"),
+        ({"ab": "-1"}, "ab"),
+        ({"ae": "201"}, "ae"),
         ({"extras": '{"sam_prompt": []}'}, "extras"),
         ({"model": "sam"}, "model"),
         ({"af": "300"}, "af"),

@@ -1,8 +1,11 @@
 """One photo in, the finished picture out."""
 
 import io
+import json
 from pathlib import Path
+from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -37,7 +40,7 @@ def test_a_photo_is_answered_with_its_cutout_and_forgotten(api: Api, running: Ru
 
 
 def test_the_recipe_is_in_the_query(api: Api) -> None:
-    query = {"background": "colour", "colour": "#ff0000", "crop": "face", "model": "u2netp"}
+    query = {"background": "colour", "colour": "#ff0000", "crop": "face", "aspect": "1:1", "model": "u2netp"}
     answer = api.client.post("/v1/remove", params=query, content=sample("astronaut.png"))
     cutout = Image.open(io.BytesIO(answer.content))
     assert cutout.mode == "RGB"
@@ -59,6 +62,7 @@ def test_a_colour_alone_is_the_backgrounds(api: Api) -> None:
         ({"background": "plaid"}, 422, "invalid_request"),
         ({"background": "colour", "colour": "red-ish"}, 422, "invalid_recipe"),
         ({"crop": "face", "no_face": "skip", "background": "keep"}, 400, "no_face"),
+        ({"crop": "face", "no_face": "fail", "background": "keep"}, 400, "no_face_failed"),
     ],
 )
 def test_what_cannot_be_done_is_said(
@@ -89,3 +93,127 @@ def test_where_it_takes_too_long_the_job_goes_on(api: Api, change: Changed) -> N
     )
     assert problem["links"]["self"].endswith(problem["job"])
     until(lambda: api.job(problem["job"])["state"] == "done")
+
+
+KEEP = {"background": {"kind": "keep"}}
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "said"),
+    [
+        ({"aspect": "wide"}, "invalid_recipe", "size.aspect: "),
+        ({"aspect": "1:1", "width": "10", "height": "10"}, "invalid_recipe", "size: "),
+        ({"width": "10", "height": "300"}, "invalid_recipe", "size: "),
+        ({"colour": "reddish"}, "invalid_recipe", "background.colour: "),
+        ({"background": "keep", "colour": "red"}, "invalid_recipe", "background.colour: "),
+        ({"format": "jpeg"}, "invalid_recipe", "output: JPEG cannot be transparent"),
+        ({"margin": "0.1"}, "invalid_recipe", "margin: "),
+        ({"crop": "face", "margin": "0.1"}, "invalid_recipe", "margin: "),
+        ({"crop": "subject", "preset": "passport"}, "invalid_recipe", "preset: "),
+        ({"no_face": "skip"}, "invalid_recipe", "no_face: "),
+        ({"recipe": json.dumps(KEEP), "quality": "80"}, "recipe_twice", "quality: "),
+        ({"recipe": json.dumps(KEEP), "model": "u2netp", "crop": "none"}, "recipe_twice", "crop: "),
+        ({"recipe": "Passport"}, "invalid_recipe", "recipe: "),
+        ({"recipe": '{"models": ["u2netp"], "crop": "face"}'}, "invalid_recipe", "crop: "),
+        ({"recipe": '{"models": ["u2netp", "u2net"]}'}, "invalid_recipe", "models: "),
+        (
+            {
+                "recipe": json.dumps(
+                    {"models": ["u2netp"], "background": {"kind": "picture", "picture": "0" * 64}}
+                )
+            },
+            "background_missing",
+            "background.picture: ",
+        ),
+    ],
+)
+def test_what_is_refused_names_its_field(
+    api: Api, running: Runtime, query: dict[str, str], code: str, said: str
+) -> None:
+    before = left(running)
+    problem = check_problem(api.client.post("/v1/remove", params=query, content=jpeg()), 422, code)
+    assert problem["title"].startswith(said)
+    assert problem["detail"]
+    assert left(running) == before
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"width": "0"}, "width"),
+        ({"height": "x"}, "height"),
+        ({"quality": "101"}, "quality"),
+        ({"format": "gif"}, "format"),
+        ({"crop": "tight"}, "crop"),
+        ({"margin": "3"}, "margin"),
+        ({"preset": "visa"}, "preset"),
+        ({"no_face": "cry"}, "no_face"),
+        ({"colour": "r" * 101}, "colour"),
+        ({"recipe": "{" * 8001}, "recipe"),
+        ({"qualty": "80"}, "qualty"),
+    ],
+)
+def test_what_the_schema_refuses_names_its_field_too(api: Api, query: dict[str, str], field: str) -> None:
+    answer = api.client.post("/v1/remove", params=query, content=jpeg())
+    problem = check_problem(answer, 422, "invalid_request")
+    assert [one["field"] for one in problem["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "mode"),
+    [
+        ("png", "image/png", "RGBA"),
+        ("webp", "image/webp", "RGBA"),
+        ("avif", "image/avif", "RGBA"),
+        ("tiff", "image/tiff", "RGBA"),
+        ("jpeg", "image/jpeg", "RGB"),
+    ],
+)
+def test_the_answer_has_the_format_asked_for(api: Api, form: str, kind: str, mode: str) -> None:
+    query = {"format": form, "quality": "70"} | ({"colour": "white"} if form == "jpeg" else {})
+    answer = api.client.post("/v1/remove", params=query, content=sample("astronaut.png"))
+    assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+    cutout = Image.open(io.BytesIO(answer.content))
+    assert (cutout.format, cutout.mode, cutout.size) == (form.upper(), mode, (512, 512))
+
+
+def test_a_subject_in_a_size_on_a_colour(api: Api) -> None:
+    query = {"crop": "subject", "margin": "0.1", "width": "300", "height": "200", "colour": "rebeccapurple"}
+    answer = api.client.post("/v1/remove", params=query, content=sample("cat.png"))
+    cutout = Image.open(io.BytesIO(answer.content))
+    assert (cutout.mode, cutout.size) == ("RGB", (300, 200))
+    assert cutout.getpixel((1, 1)) == (0x66, 0x33, 0x99)
+
+
+def test_a_preset_frames_a_face(api: Api) -> None:
+    query = {"crop": "face", "preset": "avatar", "background": "gradient"}
+    answer = api.client.post("/v1/remove", params=query, content=sample("astronaut.png"))
+    cutout = Image.open(io.BytesIO(answer.content))
+    assert cutout.mode == "RGB"
+    assert cutout.width == cutout.height
+
+
+def test_a_whole_recipe_does_what_fields_cannot(api: Api) -> None:
+    recipe = {
+        "models": ["u2netp"],
+        "background": {"kind": "colour", "colour": "#00ff00"},
+        "shadow": {"colour": "#ff0000", "opacity": 1.0, "blur": 0.0, "right": 0.1, "down": 0.0},
+        "output": {"format": "webp", "lossless": True, "longest": 100},
+    }
+    given = sample("astronaut.png")
+    answer = api.client.post("/v1/remove", params={"recipe": json.dumps(recipe)}, content=given)
+    assert answer.headers["content-type"] == "image/webp"
+    cutout = Image.open(io.BytesIO(answer.content)).convert("RGB")
+    assert max(cutout.size) == 100
+    colours = np.asarray(cutout, int).reshape(-1, 3)
+    for colour in ((255, 0, 0), (0, 255, 0)):
+        assert (np.abs(colours - colour).max(axis=1) < 20).sum() > 50
+
+
+def test_what_was_not_as_asked_is_told_in_a_header(api: Api) -> None:
+    query = {"crop": "face", "background": "keep"}
+    answer = api.client.post("/v1/remove", params=query, content=sample("coffee.png"))
+    assert answer.status_code == 200
+    assert unquote(answer.headers["x-warnings"]).startswith("no_face: ")
+    plain = api.client.post("/v1/remove", params={"background": "keep"}, content=jpeg())
+    assert "x-warnings" not in plain.headers

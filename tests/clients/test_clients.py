@@ -539,6 +539,59 @@ def test_the_keyboard_is_enough(server: Server, open_page: Open) -> None:
     expect(page.get_by_role("button", name=re.compile("^b.png"))).to_be_focused()
 
 
+def test_a_ready_made_or_saved_recipe_takes_the_place_of_the_options(server: Server, open_page: Open) -> None:
+    page = open_page(client(server))
+    saved = {"models": ["u2net"], "background": {"kind": "keep"}, "output": {"format": "webp"}}
+    assert page.request.put(f"{server.url}/api/v1/recipes/Our {EVIL}", data=saved).status == 200
+    page.reload()
+    recipes = page.get_by_label("Recipe")
+    expect(recipes.locator("optgroup")).to_have_count(2)
+    choose(page, [file("a.png", sample("astronaut.png"))])
+    expect(page.get_by_role("radio", name="Transparent")).to_be_visible()
+    recipes.select_option(f"Our {EVIL}")
+    expect(page.get_by_text("no model runs")).to_be_visible()
+    recipes.select_option("Headshot")
+    expect(page.get_by_text("no model runs")).not_to_be_visible()
+    expect(page.get_by_role("radio", name="Transparent")).not_to_be_visible()
+    press_process(page)
+    expect(finished(page)).to_be_visible(timeout=WORKING_MS)
+    made = element(page, "it.result.recipe")
+    assert (made["framing"]["preset"], made["output"]["format"]) == ("headshot", "jpeg")
+    assert made["models"] == element(page, "it.result.recipe.models")
+    page.locator("button.card").click()
+    expect(page.get_by_role("dialog").locator(".after")).to_have_attribute("src", re.compile("/cutout"))
+    with page.expect_download() as one:
+        page.keyboard.press("d")
+    assert one.value.suggested_filename == "a.jpg"
+
+
+def test_a_saved_recipe_ticks_its_models(model_dir: Path, tmp_path: Path, open_page: Open) -> None:
+    with serving(tmp_path / "data", model_dir) as server:
+        page = open_page(client(server))
+        saved = {"models": ["u2net"], "framing": {"kind": "subject"}}
+        assert page.request.put(f"{server.url}/api/v1/recipes/Ours", data=saved).status == 200
+        page.reload()
+        expect(page.get_by_role("checkbox", name="u2netp")).to_be_checked()
+        page.get_by_label("Recipe").select_option("Ours")
+        expect(page.get_by_role("checkbox", name=re.compile("^u2net "))).to_be_checked()
+        expect(page.get_by_role("checkbox", name="u2netp")).not_to_be_checked()
+        page.get_by_label("Recipe").select_option("Passport")  # which is for any model
+        expect(page.get_by_role("checkbox", name=re.compile("^u2net "))).to_be_checked()
+
+
+def test_the_head_is_as_tall_as_its_slider_says(server: Server, open_page: Open) -> None:
+    page = open_page(client(server))
+    choose(page, [file("a.png", sample("astronaut.png"))])
+    page.get_by_role("radio", name="Face").check()
+    page.get_by_role("slider", name="Head").fill("0.35")
+    expect(page.get_by_text("35 % of the height")).to_be_visible()
+    page.get_by_label("Where there is no face").select_option("fail")
+    press_process(page)
+    expect(finished(page)).to_be_visible(timeout=WORKING_MS)
+    framing = element(page, "it.result.recipe.framing")
+    assert (framing["kind"], framing["head"], framing["no_face"]) == ("face", 0.35, "fail")
+
+
 def test_a_key_is_asked_for_where_one_is_needed(model_dir: Path, tmp_path: Path, open_page: Open) -> None:
     with serving(tmp_path / "data", model_dir, api_keys=f"me:{KEY}") as server:
         page = open_page(client(server))

@@ -1,15 +1,18 @@
 """Composing: exact where opaque, nothing where transparent, rounded in between."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
 from photoproc.imaging import compose
-from photoproc.recipe import Background, Colour, Keep, Transparent
+from photoproc.imaging.compose import Look, Samples
+from photoproc.parts import Background, Blur, Colour, Gradient, Keep, Picture, Shadow, Transparent, rgba
 from tests.pictures import picture
 
 U8 = NDArray[np.uint8]
@@ -34,7 +37,7 @@ colours = st.tuples(*[st.integers(0, 255)] * 3).map(lambda rgb: Colour(colour=f"
 @given(layer=layers())
 def test_on_nothing_the_subject_is_exact_and_what_was_removed_is_gone(layer: tuple[U8, U8]) -> None:
     rgb, alpha = layer
-    out = compose.compose(rgb, alpha, Transparent())
+    out = compose.compose(rgb, alpha, Look(background=Transparent()))
     assert out.dtype == np.uint8
     assert np.array_equal(out[..., 3], alpha)
     assert np.array_equal(out[..., :3][alpha > 0], rgb[alpha > 0])
@@ -45,28 +48,29 @@ def test_on_nothing_the_subject_is_exact_and_what_was_removed_is_gone(layer: tup
 def test_on_a_colour_each_value_is_the_rounded_blend(layer: tuple[U8, U8], background: Colour) -> None:
     rgb, alpha = layer
     before = rgb.copy()
-    out = compose.compose(rgb, alpha, background)
+    out = compose.compose(rgb, alpha, Look(background=background))
+    below = rgba(background.colour)[:3]
     assert out.shape == rgb.shape
     for y, x, channel in np.ndindex(rgb.shape):
         weight = int(alpha[y, x])
-        exact = (int(rgb[y, x, channel]) * weight + background.rgb[channel] * (255 - weight)) / 255
+        exact = (int(rgb[y, x, channel]) * weight + below[channel] * (255 - weight)) / 255
         assert abs(int(out[y, x, channel]) - exact) <= 0.5
     assert np.array_equal(out[alpha == 255], rgb[alpha == 255])
-    assert (out[alpha == 0] == background.rgb).all()
+    assert (out[alpha == 0] == below).all()
     assert np.array_equal(rgb, before)
 
 
 @given(layer=layers())
 def test_keeping_the_background_keeps_the_photo_and_its_own_transparency(layer: tuple[U8, U8]) -> None:
     rgb, alpha = layer
-    assert np.array_equal(compose.compose(rgb, None, Keep()), rgb)
-    assert np.array_equal(compose.compose(rgb, alpha, Keep())[..., 3], alpha)
+    assert np.array_equal(compose.compose(rgb, None, Look(background=Keep())), rgb)
+    assert np.array_equal(compose.compose(rgb, alpha, Look(background=Keep()))[..., 3], alpha)
 
 
 @pytest.mark.parametrize(("background", "bands"), [(Transparent(), 4), (Colour(), 3), (Keep(), 3)])
 def test_a_photo_without_alpha_is_opaque(background: Background, bands: int) -> None:
     rgb = np.asarray(picture())
-    out = compose.compose(rgb, None, background)
+    out = compose.compose(rgb, None, Look(background=background))
     assert out.shape == (*rgb.shape[:2], bands)
     assert np.array_equal(out[..., :3], rgb)
     assert (out[..., 3:] == 255).all()
@@ -125,16 +129,91 @@ def test_small_copies_average_what_they_leave_out(mode: str) -> None:
     assert compose.shrink_picture(photo, (640, 480)) is photo
 
 
-def test_a_colour_is_put_into_the_photos_profile() -> None:
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    red = Colour(colour="#ff0000")
-    assert compose.in_profile(red, None) == red
-    assert compose.in_profile(red, srgb) == red
-    assert compose.in_profile(red, swapped(srgb)) == Colour(colour="#0000ff")
-    assert compose.in_profile(red, b"no profile") == red
-    assert compose.in_profile(Transparent(), srgb) == Transparent()
+# Every background
+
+css_colours = st.tuples(*[st.integers(0, 255)] * 4).map(lambda four: f"#{bytes(four).hex()}")
+shadows = st.none() | st.builds(
+    Shadow,
+    colour=css_colours,
+    opacity=st.floats(0, 1),
+    blur=st.sampled_from([0.0, 0.1, 0.3]),
+    right=st.floats(-0.5, 0.5),
+    down=st.floats(-0.5, 0.5),
+)
+backgrounds = st.one_of(
+    st.just(Transparent()),
+    st.builds(Colour, colour=css_colours),
+    st.builds(
+        Gradient,
+        start=css_colours,
+        end=css_colours,
+        shape=st.sampled_from(["linear", "radial"]),
+        angle_deg=st.floats(-360, 360),
+    ),
+    st.builds(
+        Picture, picture=st.just("0" * 64), fit=st.sampled_from(["cover", "contain"]), colour=css_colours
+    ),
+    st.builds(Blur, radius=st.floats(0.001, 0.2)),
+    st.just(Keep()),
+)
+BEHIND = np.asarray(picture(30, 20, seed=9))
 
 
-def swapped(profile: bytes) -> bytes:
-    """An sRGB profile in which the red and the blue colourant have changed places."""
-    return profile.replace(b"rXYZ", b"tmp!").replace(b"bXYZ", b"rXYZ").replace(b"tmp!", b"bXYZ")
+def deep(rgb: U8) -> Samples:
+    """The same picture with 16 bits a sample, and values that 8 bits do not have."""
+    spread = rgb.astype(np.uint16) * 257 ^ np.arange(rgb.size, dtype=np.uint16).reshape(rgb.shape) % 256
+    return cast(Samples, spread)
+
+
+@given(layer=layers(), background=backgrounds, shadow=shadows, sixteen=st.booleans())
+def test_opaque_pixels_leave_as_they_came_on_every_background(
+    layer: tuple[U8, U8], background: Background, shadow: Shadow | None, sixteen: bool
+) -> None:
+    rgb, alpha = (deep(layer[0]) if sixteen else layer[0]), layer[1]
+    out = compose.compose(rgb, alpha, Look(background=background, shadow=shadow, picture=BEHIND))
+    assert out.dtype == rgb.dtype
+    assert out.shape[:2] == alpha.shape
+    opaque = alpha == 255
+    assert out[..., :3][opaque].tobytes() == rgb[opaque].tobytes()
+    assert (out[..., 3:][opaque] == np.iinfo(rgb.dtype).max).all()
+
+
+@given(layer=layers(), colour=css_colours, sixteen=st.booleans())
+def test_on_a_translucent_colour_it_is_porter_and_duffs_over(
+    layer: tuple[U8, U8], colour: str, sixteen: bool
+) -> None:
+    rgb, alpha = (deep(layer[0]) if sixteen else layer[0]), layer[1]
+    full, below = np.iinfo(rgb.dtype).max, rgba(colour)
+    out = compose.compose(rgb, alpha, Look(background=Colour(colour=colour)))
+    for y, x in np.ndindex(alpha.shape):
+        above = float(alpha[y, x]) / 255
+        rest = (1 - above) * below[3] / 255
+        if below[3] < 255:
+            assert abs(float(out[y, x, 3]) / full - (above + rest)) <= 0.5 / 255 + 1e-9
+        if below[3] < 255 and out[y, x, 3] == 0:
+            assert not out[y, x].any()
+            continue
+        for channel in range(3):
+            behind = below[channel] / 255 * full
+            exact = (float(rgb[y, x, channel]) * above + behind * rest) / (above + rest)
+            assert abs(float(out[y, x, channel]) - exact) < 1
+
+
+@given(layer=layers(), background=backgrounds, shadow=shadows)
+def test_16_bits_show_what_8_bits_show(
+    layer: tuple[U8, U8], background: Background, shadow: Shadow | None
+) -> None:
+    rgb, alpha = layer
+    look = Look(background=background, shadow=shadow, picture=BEHIND)
+    wide = cast(Samples, rgb.astype(np.uint16) * 257)
+    eight, sixteen = compose.compose(rgb, alpha, look), compose.compose(wide, alpha, look)
+    assert sixteen.dtype == np.uint16
+    assert (np.abs(sixteen / 257 - eight) <= 1.01).all()
+
+
+@pytest.mark.parametrize("background", [Transparent(), Colour(colour="#ff000080"), Colour(), Gradient()])
+def test_nothing_of_what_was_removed_stays_in_the_file(background: Background) -> None:
+    rgb, alpha = np.asarray(picture(seed=1)), np.zeros((48, 64), np.uint8)
+    other = np.asarray(picture(seed=2))
+    look = Look(background=background)
+    assert np.array_equal(compose.compose(rgb, alpha, look), compose.compose(other, alpha, look))

@@ -2,17 +2,21 @@
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
+import pyvips
+import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from photoproc.errors import PhotoError
-from photoproc.imaging import decode
+from photoproc.imaging import decode, deep, metadata
 from tests.pictures import (
     corners,
     encoded,
@@ -25,6 +29,7 @@ from tests.pictures import (
 
 MAX_PIXELS = 1_000_000
 U8 = NDArray[np.uint8]
+U16 = NDArray[np.uint16]
 
 
 def error_of(pixels: U8, expected: Image.Image) -> float:
@@ -210,7 +215,7 @@ def test_wherever_a_file_ends_it_is_refused_in_our_words(kind: str, tmp_path: Pa
 
 def test_flipped_bytes_are_decoded_or_refused_and_nothing_else(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"):
+    for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "HEIF", "AVIF"):
         whole = encoded(picture(24, 16), kind)
         for _ in range(25):
             data = bytearray(whole)
@@ -380,3 +385,314 @@ def test_a_thumbnail_keeps_transparency_and_is_never_larger_than_the_photo() -> 
     small, _ = decode.thumbnail(encoded(original, "PNG"), longest=60, max_pixels=MAX_PIXELS)
     assert small.shape == (20, 30, 4)
     assert not small[..., 3].any()
+
+
+# More than 8 bits
+
+
+def deep_values(bands: int, width: int = 48, height: int = 32) -> U16:
+    """Four different quarters with noise; alpha, where there is one, in all strengths."""
+    rng = np.random.default_rng(0)
+    values = np.asarray(corners(width, height)).astype(np.uint16) * np.uint16(200)
+    values += rng.integers(0, 4000, values.shape, dtype=np.uint16)
+    alpha = rng.integers(0, 65536, (height, width, 1), dtype=np.uint16)
+    return np.concatenate((values[..., : bands - 1 + bands % 2], alpha), axis=2)[..., :bands]
+
+
+def deep_png(values: U16) -> bytes:
+    """Like `png16`, and with RGBA."""
+    height, width = values.shape[:2]
+    colour_type = {2: 4, 3: 2, 4: 6}[values.shape[2]] if values.ndim == 3 else 0
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return raw_png((width, height), 16, colour_type, rows)
+
+
+def deep_tiff(values: U16, **options: object) -> bytes:
+    out = io.BytesIO()
+    kind = "rgb" if values.ndim == 3 and values.shape[2] > 2 else "minisblack"
+    tifffile.imwrite(out, values, photometric=kind, metadata=None, **options)  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def deep_heif(values: U16) -> bytes:
+    """10 bits; libheif rounds on the way to its YCbCr and back."""
+    out = io.BytesIO()
+    mode = "RGB;16" if values.shape[2] == 3 else "RGBA;16"
+    pillow_heif.from_bytes(mode, values.shape[1::-1], values.tobytes()).save(out, quality=-1, chroma=444)
+    return out.getvalue()
+
+
+def deep_avif(values: U16) -> bytes:
+    image = pyvips.Image.new_from_array(values).copy(interpretation="rgb16")
+    data: bytes = image.heifsave_buffer(compression="av1", bitdepth=10, lossless=True, effort=0)
+    return data
+
+
+def decoded_deep(data: bytes) -> decode.Pixels:
+    pixels = decode.decode(data, max_pixels=MAX_PIXELS, deep=True)
+    plain = decode.decode(data, max_pixels=MAX_PIXELS)
+    assert np.array_equal(pixels.rgb, plain.rgb), "what the model sees is the same either way"
+    assert plain.deep is None
+    assert plain.deep_alpha is None
+    return pixels
+
+
+@pytest.mark.parametrize("save", [deep_png, deep_tiff])
+@pytest.mark.parametrize("bands", [3, 4])
+def test_16_bit_colours_are_all_kept_if_asked_for(bands: int, save: Callable[..., bytes]) -> None:
+    values = deep_values(bands)
+    options: dict[str, object] = {"extrasamples": ["unassalpha"]} if bands == 4 and save is deep_tiff else {}
+    pixels = decoded_deep(save(values, **options))
+    assert pixels.deep is not None
+    assert np.array_equal(pixels.deep, values[..., :3])
+    assert np.abs(pixels.rgb - pixels.deep / 257).max() < 1
+    if bands == 3:
+        assert pixels.deep_alpha is None
+    else:
+        assert pixels.deep_alpha is not None
+        assert np.array_equal(pixels.deep_alpha, values[..., 3])
+    assert not pixels.warnings
+
+
+@pytest.mark.parametrize("save", [deep_png, deep_tiff])
+def test_16_bit_gray_is_kept_in_three_channels(save: Callable[[U16], bytes]) -> None:
+    gray = deep_values(3)[..., 0]
+    pixels = decoded_deep(save(np.ascontiguousarray(gray)))
+    assert pixels.deep is not None
+    assert all(np.array_equal(pixels.deep[..., band], gray) for band in range(3))
+
+
+def test_16_bit_gray_with_alpha_keeps_both() -> None:
+    values = deep_values(2)
+    pixels = decoded_deep(deep_png(values))
+    assert pixels.deep is not None
+    assert pixels.deep_alpha is not None
+    assert all(np.array_equal(pixels.deep[..., band], values[..., 0]) for band in range(3))
+    assert np.array_equal(pixels.deep_alpha, values[..., 1])
+
+
+def test_a_transparent_16_bit_value_is_transparent_in_16_bits_too() -> None:
+    ramp = np.linspace(0, 65535, 64 * 4).round().astype(np.uint16).reshape(4, 64)
+    pixels = decoded_deep(png16(ramp, transparent=0))
+    assert pixels.deep_alpha is not None
+    assert np.array_equal(pixels.deep_alpha, np.where(ramp == 0, 0, 65535))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "deflate"},
+        {"byteorder": ">"},
+        {"planarconfig": "separate"},
+        {"rowsperstrip": 5},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_16_bit_tiffs_of_every_make_are_read_alike(options: dict[str, object]) -> None:
+    values = deep_values(3)
+    stored = np.moveaxis(values, 2, 0) if "planarconfig" in options else values
+    pixels = decoded_deep(deep_tiff(np.ascontiguousarray(stored), **options))
+    assert pixels.deep is not None
+    assert np.array_equal(pixels.deep, values)
+
+
+@pytest.mark.parametrize(("save", "error"), [(deep_heif, 800), (deep_avif, 64)])
+@pytest.mark.parametrize("bands", [3, 4])
+def test_10_bit_photos_become_16_bit_ones_with_the_same_white(
+    bands: int, save: Callable[[U16], bytes], error: int
+) -> None:
+    values = deep_values(bands)
+    values[:8, :8] = 65535
+    pixels = decoded_deep(save(values))
+    assert pixels.deep is not None
+    assert np.abs(pixels.deep[:4, :4].astype(int) - 65535).max() <= error
+    assert np.abs(pixels.deep.astype(int) - values[..., :3]).mean() <= error
+    assert len(np.unique(pixels.deep)) > 2 * len(np.unique(pixels.rgb))
+    assert (pixels.deep_alpha is not None) == (bands == 4)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "HEIF", "AVIF", "JPEG", "WEBP", "BMP", "GIF"])
+def test_photos_of_8_bits_have_no_more(kind: str) -> None:
+    pixels = decoded_deep(encoded(corners(), kind))
+    assert pixels.deep is None
+    assert not pixels.warnings
+
+
+def test_8_bits_in_a_16_bit_gray_file_are_8_bits() -> None:
+    ramp = np.arange(256, dtype=np.uint16).reshape(4, 64)
+    pixels = decoded_deep(png16(ramp))
+    assert pixels.deep is None
+    assert np.array_equal(pixels.rgb[..., 0], ramp)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "gray PNG", "gray TIFF"])
+def test_16_bits_come_upright_too(kind: str, orientation: int) -> None:
+    values = deep_values(3)
+    if kind.startswith("gray"):
+        values = np.ascontiguousarray(values[..., 0])
+    if kind.endswith("TIFF"):
+        data = deep_tiff(values, extratags=[(274, 3, 1, orientation, True)])
+    else:
+        plain, block = deep_png(values), exif_orientation(orientation).tobytes().removeprefix(b"Exif\0\0")
+        chunk = b"eXIf" + block
+        data = (
+            plain[:33]
+            + struct.pack(">I", len(block))
+            + chunk
+            + struct.pack(">I", zlib.crc32(chunk))
+            + plain[33:]
+        )
+    pixels = decoded_deep(data)
+    assert pixels.deep is not None
+    assert np.abs(pixels.rgb - pixels.deep / 257).max() <= 1
+    upright = Image.fromarray((values.reshape(32, 48, -1)[..., 0] >> 8).astype(np.uint8))
+    upright.getexif()[0x0112] = orientation
+    meant = np.asarray(ImageOps.exif_transpose(upright))
+    assert np.array_equal(pixels.deep[..., 0] >> 8, meant)
+
+
+DEEP_FILES: dict[str, Callable[[], bytes]] = {
+    "PNG": lambda: deep_png(deep_values(4)),
+    "gray PNG": lambda: deep_png(np.ascontiguousarray(deep_values(3)[..., 0])),
+    "TIFF": lambda: deep_tiff(deep_values(3)),
+    "deflated TIFF": lambda: deep_tiff(deep_values(3), compression="deflate"),
+    "HEIF": lambda: deep_heif(deep_values(3)),
+    "AVIF": lambda: deep_avif(deep_values(3)),
+}
+
+
+@pytest.mark.parametrize("kind", DEEP_FILES)
+def test_wherever_a_deep_file_ends_it_is_refused_as_ever(kind: str) -> None:
+    data = DEEP_FILES[kind]()
+
+    def outcome(part: bytes, deep: bool) -> str:
+        try:
+            decode.decode(part, max_pixels=MAX_PIXELS, deep=deep)
+        except PhotoError as error:
+            return error.problem.code
+        return "decoded"
+
+    for end in range(1, len(data), max(1, len(data) // 60)):
+        assert outcome(data[:end], True) == outcome(data[:end], False)
+    assert outcome(data[: len(data) // 2], True) in ("photo_truncated", "photo_broken", "not_a_picture")
+
+
+def test_flipped_bytes_in_deep_files_are_decoded_or_refused_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    for make in DEEP_FILES.values():
+        whole = make()
+        for _ in range(40):
+            data = bytearray(whole)
+            for at in rng.integers(0, min(len(data), 500), 3):
+                data[at] = rng.integers(256)
+            with suppress(PhotoError):
+                pixels = decode.decode(bytes(data), max_pixels=MAX_PIXELS, deep=True)
+                assert pixels.deep is None or pixels.deep.shape == pixels.rgb.shape
+
+
+def not_to_be_called(*_: object) -> None:
+    pytest.fail("it was read")
+
+
+def test_other_parsers_see_only_what_pillow_has_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deep, "read", not_to_be_called)
+    for data in (LARGE["PNG"], LARGE["TIFF"], deep_png(deep_values(3))[:-300], b"P6 2 2 65535\n" + bytes(24)):
+        with pytest.raises(PhotoError):
+            decode.decode(data, max_pixels=MAX_PIXELS, deep=True)
+
+
+def test_16_bits_that_only_pillow_can_read_are_reduced_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(deep, "read", fails)
+    pixels = decode.decode(deep_png(deep_values(4)), max_pixels=MAX_PIXELS, deep=True)
+    assert pixels.deep is None
+    assert [warning.code for warning in pixels.warnings] == ["depth_reduced"]
+    assert pixels.warnings[0].needs_look
+
+
+# What the camera wrote
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
+def test_what_the_camera_wrote_comes_along(kind: str) -> None:
+    exif = exif_orientation(6)
+    exif[ExifTags.Base.Make] = "ACME"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 400
+    exif.load(exif.tobytes())
+    data = encoded(corners(), kind, exif=exif if kind == "TIFF" else exif.tobytes())
+    block = metadata.clean(decode.decode(data, max_pixels=MAX_PIXELS).exif)
+    assert block is not None
+    kept = Image.Exif()
+    kept.load(block)
+    assert (kept[ExifTags.Base.Make], kept.get_ifd(ExifTags.IFD.Exif)) == (
+        "ACME",
+        {ExifTags.Base.ISOSpeedRatings: 400},
+    )
+
+
+def test_a_photo_without_a_camera_has_nothing_from_it() -> None:
+    for kind in ("JPEG", "PNG", "BMP", "GIF"):
+        assert decode.decode(encoded(corners(), kind), max_pixels=MAX_PIXELS).exif is None
+
+
+# Small copies
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_small_copy_is_upright_and_knows_how_large_the_photo_is(kind: str, orientation: int) -> None:
+    exif = exif_orientation(orientation)
+    data = encoded(corners(480, 320), kind, exif=exif if kind == "TIFF" else exif.tobytes())
+    whole = decode.decode(data, max_pixels=MAX_PIXELS)
+    small, full_wh = decode.decode_small(data, longest=96, max_pixels=MAX_PIXELS)
+    assert full_wh == whole.rgb.shape[1::-1]
+    assert small.rgb.shape == ((64, 96, 3) if orientation == 1 else (96, 64, 3))
+    assert small.alpha is None
+    assert error_of(small.rgb, Image.fromarray(whole.rgb).resize(small.rgb.shape[1::-1])) < 4
+
+
+def test_a_small_copy_keeps_transparency_and_profile_and_never_grows() -> None:
+    original = corners(60, 40)
+    original.putalpha(Image.linear_gradient("L").resize((60, 40)))
+    data = encoded(original, "PNG", icc_profile=srgb_profile())
+    small, full_wh = decode.decode_small(data, longest=30, max_pixels=MAX_PIXELS)
+    assert small.alpha is not None
+    assert (small.rgb.shape, small.alpha.shape, full_wh) == ((20, 30, 3), (20, 30), (60, 40))
+    assert small.icc == srgb_profile()
+    same, _ = decode.decode_small(data, longest=500, max_pixels=MAX_PIXELS)
+    whole = decode.decode(data, max_pixels=MAX_PIXELS)
+    assert whole.alpha is not None
+    assert same.alpha is not None
+    assert np.array_equal(same.rgb, whole.rgb)
+    assert np.array_equal(same.alpha, whole.alpha)
+
+
+def test_a_small_copy_of_a_ribbon_is_never_empty() -> None:
+    small, full_wh = decode.decode_small(
+        encoded(picture(2000, 3), "JPEG"), longest=100, max_pixels=MAX_PIXELS
+    )
+    assert (small.rgb.shape, full_wh) == ((1, 100, 3), (2000, 3))
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_small_copies_of_jpegs_of_other_colours_look_like_the_photo(mode: str) -> None:
+    original = corners(800, 600).convert(mode)
+    small, _ = decode.decode_small(encoded(original, "JPEG"), longest=80, max_pixels=MAX_PIXELS)
+    assert error_of(small.rgb, original.convert("RGB").resize((80, 60))) < 5
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"just some words", "not_a_picture"),
+        (LARGE["JPEG"], "photo_too_large"),
+        (encoded(picture(200, 200), "JPEG")[:-2000], "photo_truncated"),
+    ],
+)
+def test_what_is_no_photo_has_no_small_copy(data: bytes, code: str) -> None:
+    assert refusal(lambda: decode.decode_small(data, longest=32, max_pixels=MAX_PIXELS)) == code

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,11 @@ def words(app: AppTest) -> str:
     )
 
 
+def plain(app: AppTest) -> str:
+    """Everything the page says, as it is read."""
+    return re.sub(r"\\(.)", r"\1", words(app))
+
+
 def labels(app: AppTest) -> list[str]:
     """The labels of the buttons on the page."""
     return [button.label for button in app.button]
@@ -50,11 +57,33 @@ def press(app: AppTest, label: str) -> AppTest:
     return healthy(next(button for button in app.button if button.label == label).click().run())
 
 
-def component(app: AppTest) -> dict[str, Any]:
-    """The data of the page's only component of ours (the frame's is in the sidebar)."""
-    (found,) = app.main.get("bidi_component")
+def component(app: AppTest, name: str | None = None) -> dict[str, Any]:
+    """The data of the page's component of this name, or of its only one (the frame's is in the sidebar)."""
+    (found,) = [
+        one
+        for one in app.main.get("bidi_component")
+        if name is None or one.proto.component_name == f"photoproc_{name}"
+    ]
     data: dict[str, Any] = json.loads(found.proto.json)
     return data
+
+
+def control(app: AppTest, label: str) -> Any:
+    """The control with this label."""
+    kinds: tuple[Iterable[Any], ...] = (
+        *(app.segmented_control, app.selectbox, app.multiselect, app.slider, app.toggle, app.text_input),
+        *(app.number_input, app.color_picker, app.text_area),
+    )
+    (found,) = [one for kind in kinds for one in kind if one.label == label]
+    return found
+
+
+def choose(app: AppTest, values: Mapping[str, object]) -> AppTest:
+    """Set controls one after another, by their labels."""
+    for label, value in values.items():
+        control(app, label).set_value(value)
+        healthy(app.run())
+    return app
 
 
 def show_only(app: AppTest, which: str) -> AppTest:

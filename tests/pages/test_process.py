@@ -1,14 +1,16 @@
 """The Process page, run by Streamlit's own test harness over a real service."""
 
 import io
-import json
 import zipfile
 
 from photoproc.jobs import JobState, TaskState
+from photoproc.presets import from_link
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 from tests.pages.support import (
+    choose,
     component,
+    control,
     cut_and_good,
     dashboard,
     healthy,
@@ -24,7 +26,8 @@ def test_process_says_what_to_do_and_offers_nothing_to_process_yet(service: Phot
     app = dashboard()
     assert app.file_uploader[0].label == "Photos or ZIP archives"
     assert app.multiselect[0].value == ["u2netp"]
-    assert [group.label for group in app.segmented_control] == ["Background", "Crop"]
+    assert [group.label for group in app.segmented_control][:3] == ["Background", "Crop", "Format"]
+    assert control(app, "Recipe").value == "Custom"
     (process,) = [button for button in app.button if button.label == "Process photos"]
     assert process.disabled
 
@@ -45,7 +48,7 @@ def test_uploads_are_checked_at_once_and_refusals_named(service: PhotoService) -
     assert "1 file not accepted" in words(app)
     assert "text\\.jpg" in words(app)
     assert "it is text" in words(app)
-    assert [photo["name"] for photo in component(app)["photos"]] == ["one.jpg", "holiday/beach.jpg"]
+    assert [photo["name"] for photo in component(app, "strip")["photos"]] == ["one.jpg", "holiday/beach.jpg"]
 
 
 def test_processing_samples_leads_to_the_job_with_everything_in_it(service: PhotoService) -> None:
@@ -76,21 +79,50 @@ def test_a_second_press_of_process_makes_no_second_job(service: PhotoService) ->
 
 def test_options_become_the_recipe(service: PhotoService) -> None:
     app = press(dashboard(), "Try with sample photos")
-    app.segmented_control[0].set_value("Colour")
-    app.segmented_control[1].set_value("Face")
-    healthy(app.run())
-    app.color_picker[0].set_value("#ff0000")
-    app.selectbox[0].set_value("Skip the photo")
-    app = press(app, "Process photos")
+    choose(
+        app,
+        {
+            "Background": "Colour",
+            "Crop": "Face",
+            "Where there is no face": "Skip the photo",
+            "Format": "JPEG",
+        },
+    )
+    choose(
+        app, {"Background colour": "tomato", "Quality": 80, "Shadow": True, "Opacity": 50, "Longest, px": 400}
+    )
+    press(app, "Process photos")
     (job,) = service.jobs()
-    assert json.loads(job.recipe.to_json()) == {
-        "models": ["u2netp"],
-        "background": {"kind": "colour", "colour": "#ff0000"},
-        "framing": {"kind": "face", "margin": 0.6, "no_face": "skip"},
-    }
+    assert job.recipe == Recipe.of_fields(
+        {
+            "models": ["u2netp"],
+            "background": {"kind": "colour", "colour": "#ff6347"},
+            "shadow": {"opacity": 0.5},
+            "framing": {"kind": "face", "no_face": "skip"},
+            "output": {"format": "jpeg", "quality": 80, "longest": 400},
+        }
+    )
     until(lambda: service.job(job.id).state.final)
     counts = service.job(job.id).counts
     assert (counts.done, counts.skipped) == (1, 3)  # of the samples only the astronaut has a face
+
+
+def test_the_preview_is_of_the_chosen_photo_and_puts_the_shown_model_first(service: PhotoService) -> None:
+    app = press(dashboard(), "Try with sample photos")
+    choose(app, {"Models": ["u2netp", "silueta"]})
+    shown = component(app, "preview")
+    assert shown["name"] == "astronaut.png"
+    assert [from_link(look["after"]).models for look in shown["looks"]] == [
+        ("u2netp", "silueta"),
+        ("silueta", "u2netp"),
+    ]
+    assert shown["clear"]
+    choose(app, {"Background": "Colour"})
+    assert not component(app, "preview")["clear"]
+    # The picture before is another one only where the frame is.
+    assert component(app, "preview")["looks"][0]["before"] == shown["looks"][0]["before"]
+    choose(app, {"Crop": "Subject"})
+    assert component(app, "preview")["looks"][0]["before"] != shown["looks"][0]["before"]
 
 
 def test_keeping_the_background_needs_no_model(service: PhotoService) -> None:
@@ -137,24 +169,27 @@ def test_processing_again_starts_from_the_jobs_own_recipe(service: PhotoService)
         {
             "models": ["u2netp"],
             "background": {"kind": "colour", "colour": "#ff0000"},
-            "framing": {"kind": "face", "margin": 0.8, "no_face": "skip"},
+            "framing": {"kind": "face", "head": 0.333, "no_face": "skip"},
         }
     )
     job = made_job(service, "a.jpg", recipe=recipe)
     app = dashboard(again=job.id)
-    assert [group.value for group in app.segmented_control] == ["Colour", "Face"]
-    assert (app.color_picker[0].value, app.slider[0].value) == ("#ff0000", 80)
-    assert app.slider[0].proto.format == "%d%%"
-    assert app.selectbox[0].value == "Skip the photo"
+    assert [control(app, one).value for one in ("Background", "Crop")] == ["Colour", "Face"]
+    assert (control(app, "Background colour").value, control(app, "Head").value) == ("#ff0000", 33)
+    assert control(app, "Head").proto.format == "%d%%"
+    assert control(app, "Where there is no face").value == "Skip the photo"
     press(app, "Process photos")
     assert service.jobs()[0].recipe == recipe
     # The options for other photos are their own.
-    assert [group.value for group in dashboard().segmented_control] == ["Transparent", "None"]
+    assert [control(dashboard(), one).value for one in ("Background", "Crop")] == ["Transparent", "None"]
 
 
 def test_processing_again_shows_the_photos_it_is_about(service: PhotoService) -> None:
     job = cut_and_good(service)
-    cut, good = component(dashboard(again=job.id))["photos"]
+    app = dashboard(again=job.id)
+    cut, good = component(app, "strip")["photos"]
+    assert component(app, "preview")["name"] == "good.jpg"  # of the other there is no picture
+    assert component(app, "preview")["address"].startswith(f"/api/v1/jobs/{job.id}/tasks/1/try?token=")
     assert (cut["name"], cut["source"]) == ("cut.jpg", "")
     assert "ends before the picture does" in cut["reason"]
     assert good["source"].startswith(f"/api/v1/jobs/{job.id}/tasks/1/before?token=")

@@ -1,15 +1,16 @@
 """The gallery of a job's cutouts: a component whose cards update in place, with a viewer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from photoproc.export import STEPS
-from photoproc.jobs import Job, Task
-from photoproc.recipe import NO_MODEL, Colour
+from photoproc.jobs import Cutout, ExtraKind, Job, Task
+from photoproc.recipe import NO_MODEL
 from photoproc.ui.component import component
 from photoproc.ui.text import byte_size, duration
 
 _STEP_WORDS = {"load": "load model"}
+_EXTRA_WORDS: Mapping[ExtraKind, str] = {"mask": "Mask", "sheet": "Sheet, JPEG", "sheet_pdf": "Sheet, PDF"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ def gallery(
     data = {
         "items": [_item(task, token) for task in tasks],
         "place": asdict(place),
-        "opaque": isinstance(job.recipe.background, Colour),
+        "opaque": job.recipe.output.show != "cutout" or not job.recipe.sees_through,
     }
     component("gallery")(data=data, key=key, on_seek_change=on_seek)
 
@@ -55,33 +56,45 @@ def _item(task: Task, token: str) -> dict[str, object]:
     }
     if task.problem is not None:
         item |= {"said": task.problem.message, "advice": task.problem.advice}
-    if task.cutout is not None:
-        base = f"/api/v1/jobs/{task.job_id}/tasks/{task.number}"
-        # The hash is in the address because a browser may keep each picture for ever.
-        tail = f"?token={token}&v={task.cutout.sha256[:12]}"
-        width, height = task.cutout.size_wh
-        facts = [
-            ["Size", f"{width} × {height}"],
-            ["File", byte_size(task.cutout.byte_count)],
-            ["Model", str(item["model"])],
+    if task.cutouts:
+        cutouts = [_cutout(task, place, cutout, token) for place, cutout in enumerate(task.cutouts)]
+        steps = [
+            [_STEP_WORDS.get(step, step), duration(task.seconds[step])]
+            for step in STEPS
+            if step in task.seconds
         ]
-        if task.provider:
-            facts.append(["Ran on", task.provider.removesuffix("ExecutionProvider")])
-        if task.mask_from_cache:
-            facts.append(["Mask", "from an earlier run"])
-        if task.attempts > 1:
-            facts.append(["Attempts", str(task.attempts)])
-        item |= {
-            "after": f"{base}/preview{tail}",
-            "before": f"{base}/before{tail}",
-            "full": f"{base}/cutout{tail}",
-            "download": f"{base}/cutout{tail}&download=1",
-            "ratio": width / height,
-            "facts": facts,
-            "steps": [
-                [_STEP_WORDS.get(step, step), duration(task.seconds[step])]
-                for step in STEPS
-                if step in task.seconds
-            ],
-        }
+        item |= {**cutouts[0], "cutouts": cutouts, "facts": _facts(task, str(item["model"])), "steps": steps}
     return item
+
+
+def _cutout(task: Task, place: int, cutout: Cutout, token: str) -> dict[str, object]:
+    """The addresses of one of a task's cutouts, and of what goes with it."""
+    base = f"/api/v1/jobs/{task.job_id}/tasks/{task.number}"
+    # The hash is in the address because a browser may keep each picture for ever.
+    tail = f"?token={token}&v={cutout.sha256[:12]}" + (f"&place={place}" if place else "")
+    width, height = cutout.size_wh
+    download = f"{base}/cutout{tail}&download=1"
+    files = [["Cutout", byte_size(cutout.byte_count), download]]
+    for extra in cutout.extras:
+        address = f"{base}/files/{extra.kind}?token={token}&place={place}&download=1"
+        files.append([_EXTRA_WORDS[extra.kind], byte_size(extra.byte_count), address])
+    return {
+        "after": f"{base}/preview{tail}",
+        "before": f"{base}/before{tail}",
+        "full": f"{base}/cutout{tail}",
+        "download": download,
+        "ratio": width / height,
+        "size": f"{width} × {height}",
+        "files": files,
+    }
+
+
+def _facts(task: Task, model: str) -> list[list[str]]:
+    facts = [["Model", model]]
+    if task.provider:
+        facts.append(["Ran on", task.provider.removesuffix("ExecutionProvider")])
+    if task.mask_from_cache:
+        facts.append(["Mask", "from an earlier run"])
+    if task.attempts > 1:
+        facts.append(["Attempts", str(task.attempts)])
+    return facts

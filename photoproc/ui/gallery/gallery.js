@@ -1,6 +1,6 @@
 // A grid of cutouts that updates in place, and a viewer with before and after.
 // `data.items`: [{id, name, model, state, said, advice, after, before, full, download, ratio, time, notes, looks, facts,
-// steps}], where the first `looks` of the notes need a look; `data.place`: where this page is among all (see Place in __init__.py); `data.opaque`: no backdrop shows through.
+// steps, cutouts}], where `cutouts` has all of a task's (one a face), the first of which is in the item itself, and the first `looks` of the notes need a look; `data.place`: where this page is among all (see Place in __init__.py); `data.opaque`: no backdrop shows through.
 // The opened task is in the address (`task`), so that a link shows it again. A task of another page is sought
 // (trigger `seek`): Python turns to its page, and the viewer opens it when it comes.
 
@@ -77,6 +77,7 @@ class Gallery {
     fit.style.setProperty("--ratio", String(item.ratio));
     fit.append(picture(item.after, "after", `${item.name}, cutout by ${item.model}`), picture(item.before, "before", ""));
     stage.append(fit);
+    if (item.cutouts.length > 1) stage.append(make("span", "badge", `${item.cutouts.length} faces`));
     card.addEventListener("pointermove", (event) => {
       if (event.pointerType === "mouse") fit.style.setProperty("--cut", `${shareOf(fit, event)}%`);
     });
@@ -132,6 +133,7 @@ class Viewer {
   open(id) {
     this.wish(NaN);
     this.id = id;
+    this.face = 0;
     if (!this.dialog.open) this.cut(0);
     this.show();
     if (!this.dialog.open) {
@@ -180,21 +182,33 @@ class Viewer {
     const name = this.dialog.querySelector(".name");
     name.textContent = name.title = item.name;
     this.dialog.querySelector(".model").textContent = item.model;
-    this.fit.style.setProperty("--ratio", String(item.ratio));
+    const { cutouts } = item, face = Math.min(this.face, cutouts.length - 1), cutout = cutouts[face];
+    this.dialog.querySelector(".faces").hidden = cutouts.length < 2;
+    this.dialog.querySelector(".face").textContent = `Face ${face + 1} of ${cutouts.length}`;
+    this.dialog.querySelector("[data-do=up]").disabled = face === 0;
+    this.dialog.querySelector("[data-do=down]").disabled = face === cutouts.length - 1;
+    this.fit.style.setProperty("--ratio", String(cutout.ratio));
     const after = this.stage.querySelector(".after");
-    after.src = item.after;
+    after.src = cutout.after;
     after.alt = `${item.name}, cutout by ${item.model}`;
     // The small picture at once, the full one as soon as it is decoded.
     const full = new Image();
-    full.src = item.full;
-    full.decode().then(() => { if (this.id === item.id) after.src = item.full; }, () => {});
-    this.stage.querySelector(".before").src = item.before;
-    this.dialog.querySelector("[data-do=download]").href = item.download;
+    full.src = cutout.full;
+    full.decode().then(() => { if (this.id === item.id && this.face === face) after.src = cutout.full; }, () => {});
+    this.stage.querySelector(".before").src = cutout.before;
+    this.dialog.querySelector("[data-do=download]").href = cutout.download;
     const facts = this.dialog.querySelector(".facts");
     facts.replaceChildren();
     const notes = item.notes.map((note, place) => make("p", place < item.looks ? "note look" : "note", note));
     if (notes.length) facts.append(section("Notes", ...notes));
-    facts.append(section("Cutout", list(item.facts)), section("Time by step", list(item.steps)));
+    facts.append(section("Cutout", list([["Size", cutout.size], ...item.facts])));
+    facts.append(section("Files", files(cutout.files)), section("Time by step", list(item.steps)));
+  }
+
+  turnFace(step) {
+    const last = (this.items[this.at]?.cutouts.length ?? 1) - 1;
+    this.face = Math.min(last, Math.max(0, this.face + step));
+    this.show();
   }
 
   act(action) {
@@ -209,6 +223,8 @@ class Viewer {
       const now = BACKDROPS.findIndex((name) => this.fit.classList.contains(name));
       this.backdrop(BACKDROPS[(now + 1) % BACKDROPS.length]);
     }
+    const face = { up: -1, down: 1 }[action];
+    if (face) this.turnFace(face);
     const step = { previous: -1, next: 1 }[action];
     if (step && !this.sought) this.turn(this.beside(step));
   }
@@ -236,6 +252,8 @@ class Viewer {
     const done = {
       ArrowLeft: () => !sliding && this.act("previous"),
       ArrowRight: () => !sliding && this.act("next"),
+      ArrowUp: () => !sliding && this.act("up"),
+      ArrowDown: () => !sliding && this.act("down"),
       b: () => this.act("backdrop"),
       d: () => this.dialog.querySelector("[data-do=download]").click(),
       "?": () => this.act("keys"),
@@ -269,6 +287,17 @@ function section(title, ...nodes) {
 function list(pairs) {
   const found = make("dl");
   for (const [name, value] of pairs) found.append(make("dt", "", name), make("dd", "", value));
+  return found;
+}
+
+function files(all) {
+  const found = make("div", "files");
+  for (const [name, size, address] of all) {
+    const link = make("a", "", name);
+    link.href = address;
+    link.append(make("span", "", size));
+    found.append(link);
+  }
   return found;
 }
 

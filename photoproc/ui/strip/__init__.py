@@ -1,7 +1,9 @@
-"""Small pictures of photos, each with its name; one that cannot be shown says why."""
+"""Small pictures of photos, each with its name, to choose one; one that cannot be shown says why."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+
+import streamlit as st
 
 from photoproc.ui.component import component
 
@@ -14,9 +16,19 @@ class Thumb:
     about: str
     source: str = ""
     reason: str = ""
+    id: str = ""
 
 
-def strip(thumbs: Sequence[Thumb], *, key: str) -> None:
-    """Show these photos."""
-    photos = [{"id": place, **asdict(thumb)} for place, thumb in enumerate(thumbs)]
-    component("strip")(data={"photos": photos}, key=key)
+def strip(
+    thumbs: Sequence[Thumb],
+    *,
+    key: str,
+    chosen: str = "",
+    on_choose: Callable[[str], None],
+    label: str = "Photos",
+) -> None:
+    """Show these photos; `chosen` is the id of the one that is marked."""
+    data = {"photos": [asdict(thumb) for thumb in thumbs], "chosen": chosen, "label": label}
+    component("strip")(
+        data=data, key=key, on_choose_change=lambda: on_choose(str(st.session_state[key].choose))
+    )

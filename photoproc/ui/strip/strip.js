@@ -1,22 +1,56 @@
-// Small pictures of photos. `data.photos`: [{id, name, about, source, reason}]; `reason` says why there is no picture.
+// Small pictures of photos, one of them chosen (trigger `choose`: its id). `data.photos`: [{id, name, about, source,
+// reason}]; `reason` says why there is no picture.
 // A picture that does not come is asked for again as a problem document, which says in words what is wrong with it.
 
 const strips = new WeakMap();
 const PATIENCE_MS = 2000;
 const NOT_THE_PHOTOS_FAULT = [401, 403, 404, 410, 429];
 
-export default function ({ data, parentElement }) {
+export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".pp");
+  const list = root.querySelector("ul");
   matchTheme(root);
-  let known = strips.get(parentElement);
-  if (!known) strips.set(parentElement, (known = new Map()));
+  let strip = strips.get(parentElement);
+  if (!strip) {
+    strips.set(parentElement, (strip = { known: new Map() }));
+    list.addEventListener("click", (event) => strip.take(event.target.closest("li")));
+    list.addEventListener("keydown", (event) => step(list, event, strip.take));
+  }
+  strip.take = (item) => {
+    if (!item || item.getAttribute("aria-selected") === "true") return;
+    mark(list, item);
+    setTriggerValue("choose", item.dataset.id);
+  };
+  list.setAttribute("aria-label", data.label);
   const count = () => sumUp(root);
-  inPlace(root.querySelector("ul"), known, data.photos, (photo) => card(photo, count));
+  inPlace(list, strip.known, data.photos, (photo) => card(photo, count));
+  mark(list, strip.known.get(data.chosen)?.node ?? list.firstElementChild);
   count();
+}
+
+function mark(list, chosen) {
+  for (const item of list.children) {
+    item.setAttribute("aria-selected", String(item === chosen));
+    item.tabIndex = item === chosen ? 0 : -1;
+  }
+}
+
+function step(list, event, take) {
+  const here = event.target.closest("li");
+  const to = {
+    ArrowRight: here?.nextElementSibling, ArrowLeft: here?.previousElementSibling,
+    Home: list.firstElementChild, End: list.lastElementChild, Enter: here, " ": here,
+  }[event.key];
+  if (!to) return;
+  event.preventDefault();
+  to.focus();
+  take(to);
 }
 
 function card(photo, changed) {
   const item = make("li");
+  item.role = "option";
+  item.dataset.id = photo.id;
   item.title = `${photo.name} · ${photo.about}`;
   const stage = make("div", "stage");
   item.append(stage, make("span", "name", photo.name));

@@ -1,0 +1,199 @@
+"""A photo and its alpha, already at their best, to the files of a cutout."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photoproc.errors import TaskError
+from photoproc.imaging import compose, encode, framing, sheet
+from photoproc.imaging.compose import Look, Samples
+from photoproc.jobs import ExtraKind, Warn
+from photoproc.parts import Colour, Keep, Output
+from photoproc.recipe import Recipe
+
+U8 = NDArray[np.uint8]
+
+_SHEET_DPI = 300
+_PREVIEW_SIDE = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """One cutout as a file (empty where only a preview was wanted), with small WebPs of it and of the
+    same part of the photo, and what goes with it."""
+
+    data: bytes
+    size_wh: tuple[int, int]
+    preview: bytes
+    before: bytes
+    face: int = 0
+    extras: Mapping[ExtraKind, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """A photo ready to be cut: `colours` (8 or 16 bits; at the soft edge the subject's own), `photo` as it
+    was with its `own` alpha, `alpha` of the subject (None: opaque), what they look like on a background,
+    and the camera's EXIF."""
+
+    colours: Samples
+    photo: Samples
+    own: U8 | None
+    alpha: U8 | None
+    look: Look
+    exif: bytes | None
+
+
+def in_print(recipe: Recipe, frame: framing.Frame) -> Output:
+    """The output with fewer dots an inch where the cutout has fewer pixels than asked for.
+
+    So a passport photo has its millimetres all the same.
+    """
+    output, (wide, high), size = recipe.output, frame.out_wh, recipe.size
+    share = wide / size.width if size.width is not None else high / (size.height or high)
+    if share >= 1 or (output.dpi is None and output.sheet is None):
+        return output
+    return output.model_copy(update={"dpi": max(1, round((output.dpi or _SHEET_DPI) * share))})
+
+
+def made(
+    layers: Layers,
+    frame: framing.Frame,
+    output: Output,
+    clock: "Stopwatch",
+    warnings: list[Warn],
+    *,
+    small: bool,
+) -> Made:
+    """One cutout in its files; `small` makes previews only."""
+    icc = layers.look.icc
+    if small:  # at the photo's own pixels, however few the file is to have
+        own = (max(1, round(frame.size_wh[0])), max(1, round(frame.size_wh[1])))
+        frame = replace(frame, out_wh=max(own, frame.out_wh))
+    data, extras = b"", dict[ExtraKind, bytes]()
+    if not small:
+        with clock.step("compose"):
+            picture, alpha = _dressed(layers, frame, output)
+        with clock.step("encode"):
+            if output.format == "jpeg" and picture.ndim == 3 and picture.shape[2] == 4:
+                picture = _on_white(picture)
+                _warn(warnings, "made_opaque", "JPEG cannot be transparent: there it is white.")
+            data = encode.encode(picture, output, icc=icc, exif=layers.exif)
+            if output.show == "pair":
+                extras["mask"] = encode.encode(alpha, output, icc=None, exif=None)
+            if output.sheet is not None:
+                extras |= _sheet(picture, output, icc, warnings)
+    with clock.step("preview"):
+        size_wh = encode.preview_size(frame.out_wh, _PREVIEW_SIDE)
+        coarse, little = _coarse(layers, frame, size_wh)
+        preview, _ = _dressed(coarse, little, output)
+        before, inside = _cut(coarse.photo, coarse.own, little)
+        if inside is not None:  # nothing is beyond the photo
+            before = compose.compose(before, inside, Look(background=Keep()))
+        return Made(
+            data=data,
+            size_wh=frame.out_wh,
+            preview=encode.to_preview(encode.to_8bit(preview), icc),
+            before=encode.to_preview(encode.to_8bit(before), icc),
+            face=frame.face,
+            extras=extras,
+        )
+
+
+def _coarse(layers: Layers, frame: framing.Frame, size_wh: tuple[int, int]) -> tuple[Layers, framing.Frame]:
+    """For a preview: rows and columns are skipped down to about twice its size, only the rest is averaged."""
+    step = int(min(own / (2 * out) for own, out in zip(frame.size_wh, size_wh, strict=True)))
+    if step < 2:
+        return layers, replace(frame, out_wh=size_wh)
+    skipped = np.s_[::step, ::step]
+    photo = np.ascontiguousarray(layers.photo[skipped])
+    same = layers.colours is layers.photo
+    coarse = replace(
+        layers,
+        photo=photo,
+        colours=photo if same else np.ascontiguousarray(layers.colours[skipped]),
+        own=None if layers.own is None else np.ascontiguousarray(layers.own[skipped]),
+        alpha=None if layers.alpha is None else np.ascontiguousarray(layers.alpha[skipped]),
+    )
+    across, down = frame.centre_xy
+    wide, high = frame.size_wh
+    return coarse, replace(
+        frame,
+        centre_xy=(across / step, down / step),
+        size_wh=(wide / step, high / step),
+        out_wh=size_wh,
+    )
+
+
+def _dressed(layers: Layers, frame: framing.Frame, output: Output) -> tuple[Samples, U8]:
+    """What the recipe wants to see of a frame, and the alpha there."""
+    colours, alpha = _cut(layers.colours, layers.alpha, frame)
+    seen = np.full(colours.shape[:2], 255, np.uint8) if alpha is None else alpha
+    if output.show == "mask":
+        return seen, seen
+    if output.show == "pair":
+        return framing.render(layers.photo, frame), seen
+    before = inside = None
+    if layers.look.background.kind == "blur":
+        before, inside = _cut(layers.photo, layers.own, frame)
+    return compose.compose(colours, alpha, layers.look, before=before, inside=inside), seen
+
+
+def _cut(colours: Samples, alpha: U8 | None, frame: framing.Frame) -> tuple[Samples, U8 | None]:
+    """Colours and alpha (of 8 bits also where the colours have 16) in a frame."""
+    cut, seen = framing.render_cutout(colours, alpha, frame)
+    return cut, None if seen is None else encode.to_8bit(seen)
+
+
+def _warn(warnings: list[Warn], code: str, message: str) -> None:
+    """Say it once, however many faces it is true of."""
+    if (warning := Warn(code=code, message=message)) not in warnings:
+        warnings.append(warning)
+
+
+def _on_white(picture: Samples) -> Samples:
+    alpha = encode.to_8bit(np.ascontiguousarray(picture[..., 3]))
+    colours = np.ascontiguousarray(picture[..., :3])
+    return compose.compose(colours, alpha, Look(background=Colour()))
+
+
+def _sheet(
+    picture: Samples, output: Output, icc: bytes | None, warnings: list[Warn]
+) -> dict[ExtraKind, bytes]:
+    """A page of the picture, on white."""
+    assert output.sheet is not None
+    eight = encode.to_8bit(picture)
+    if eight.ndim == 2:
+        eight = np.repeat(eight[..., None], 3, axis=2)
+    elif eight.shape[2] == 4:
+        eight = encode.to_8bit(_on_white(eight))
+    dpi, asked = output.dpi or _SHEET_DPI, output.sheet
+    size_wh = (eight.shape[1], eight.shape[0])
+    try:
+        plan = sheet.layout(size_wh, paper=asked.paper, dpi=dpi, copies=asked.copies)
+    except TaskError as error:  # the cutout is good all the same
+        _warn(warnings, error.problem.code, f"There is no sheet. {error.problem.message}")
+        return {}
+    if asked.copies is not None and plan.holds < asked.copies:
+        _warn(warnings, "fewer_copies", f"The sheet holds {plan.holds} of the {asked.copies} copies.")
+    jpeg, pdf = sheet.sheet(eight, paper=asked.paper, dpi=dpi, copies=asked.copies, icc=icc)
+    return {"sheet": jpeg, "sheet_pdf": pdf}
+
+
+class Stopwatch:
+    """Seconds by step; a step timed twice adds up."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started

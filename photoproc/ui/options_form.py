@@ -1,0 +1,132 @@
+"""The controls of the options: what they show, kept for a session, and where their errors are said."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from photoproc.errors import Problem
+from photoproc.recipe import Recipe
+from photoproc.ui.options_values import Values, values_of
+from photoproc.ui.text import escaped
+
+
+class Form:
+    """The values of the options under a `scope`, and the controls that show and change them.
+
+    Values are kept exactly; a control shows one as a person reads it, and changes it only when it is used.
+    """
+
+    def __init__(self, scope: str, begin: Recipe) -> None:
+        self.scope = scope
+        self._kept = f"options{scope}"
+        if self._kept not in st.session_state:
+            st.session_state[self._kept] = values_of(begin)
+        self._places: dict[str, DeltaGenerator] = {}
+
+    @property
+    def values(self) -> Values:
+        """What is chosen, by part and field."""
+        values: Values = st.session_state[self._kept]
+        return values
+
+    def key(self, name: str) -> str:
+        """The key of a control."""
+        return f"{name}{self.scope}"
+
+    def fill(self, values: Mapping[str, Any]) -> None:
+        """Show other values, before the controls are drawn."""
+        self.values.update(values)
+        for name in values:
+            st.session_state.pop(self.key(name), None)
+
+    def control(
+        self,
+        name: str,
+        widget: Callable[..., Any],
+        label: str,
+        *args: Any,
+        shown: Callable[[Any], Any] = lambda value: value,
+        meant: Callable[[Any], Any] = lambda value: value,
+        **options: Any,
+    ) -> Any:
+        """A control of a value, and the value: `shown` is what it shows for it, `meant` the way back."""
+        key, now = self.key(name), shown(self.values[name])
+        if key not in st.session_state:
+            st.session_state[key] = now
+        got = widget(label, *args, key=key, **options)
+        if got != now:
+            self.values[name] = meant(got)
+        return self.values[name]
+
+    def choice(
+        self,
+        name: str,
+        label: str,
+        words: Mapping[str, Any],
+        *,
+        widget: Callable[..., Any] = st.segmented_control,
+        **options: Any,
+    ) -> Any:
+        """One of a few values, each with its word."""
+        word_of = {value: word for word, value in words.items()}
+        more = {"required": True} if widget is st.segmented_control else {}
+        return self.control(
+            name,
+            widget,
+            label,
+            list(words),
+            shown=lambda value: word_of.get(value, next(iter(words))),
+            meant=lambda word: words[word],
+            **more,
+            **options,
+        )
+
+    def percent(self, name: str, label: str, low: int, high: int, step: int = 1, **options: Any) -> Any:
+        """A share, as a slider of percent that reaches as far as the value does."""
+        now = round(self.values[name] * 100)
+        return self.control(
+            name,
+            st.slider,
+            label,
+            min(low, now),
+            max(high, now),
+            step=step,
+            shown=lambda share: round(share * 100),
+            meant=lambda percent: percent / 100,
+            format="%d%%",
+            **options,
+        )
+
+    def slider(self, name: str, label: str, low: float, high: float, step: float, **options: Any) -> Any:
+        """A number, as a slider that reaches as far as the value does."""
+        now = float(self.values[name])
+        return self.control(
+            name, st.slider, label, min(low, now), max(high, now), step=step, shown=float, **options
+        )
+
+    def switch(self, name: str, label: str, *, on: Any = True, off: Any = False, **options: Any) -> Any:
+        """One of two values, as a switch."""
+        return self.control(
+            name,
+            st.toggle,
+            label,
+            shown=lambda value: value == on,
+            meant=lambda yes: on if yes else off,
+            **options,
+        )
+
+    def place(self, *fields: str) -> None:
+        """Here is said what is wrong with these fields."""
+        spot = st.empty()
+        self._places |= dict.fromkeys(fields, spot)
+
+    def tell(self, problem: Problem, field: str = "") -> None:
+        """Say what is wrong where the field is."""
+        message = f"{field}: {problem.message}" if field else problem.message
+        named = message.partition(":")[0]
+        while named and named not in self._places:
+            named = named.rpartition(".")[0]
+        spot = self._places.get(named) or st.empty()
+        spot.error(escaped(message), icon=":material/error:")

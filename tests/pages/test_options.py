@@ -1,0 +1,175 @@
+"""The options of the Process page and the recipes that people keep, over a real service."""
+
+import json
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import FileUploader
+
+from photoproc.parts import Blur, Face
+from photoproc.presets import BUILT_IN, to_link
+from photoproc.recipe import Recipe
+from photoproc.service import PhotoService
+from photoproc.ui.options_values import fields_of, values_of
+from tests.pages.support import choose, control, dashboard, healthy, plain, press, words
+from tests.pictures import encoded, picture
+
+RECIPES: list[dict[str, object]] = [
+    *(dict(fields) for fields in BUILT_IN.values()),
+    {"background": {"kind": "picture", "picture": "a" * 64, "fit": "contain", "colour": "#12345678"}},
+    {"background": {"kind": "gradient", "start": "red", "shape": "radial", "angle_deg": 33.3}},
+    {"background": {"kind": "blur", "radius": 0.0123}, "edges": {"method": "matting", "feather_px": 33}},
+    {"framing": {"kind": "face", "preset": "us_passport", "head": 0.5, "which": "each"}, "size": {}},
+    {"framing": {"kind": "subject", "margin": 1.5}, "size": {"aspect": "7:5", "width": 77, "enlarge": True}},
+    {"output": {"format": "webp", "lossless": True, "show": "pair", "name": "{n}", "sheet": {"copies": 3}}},
+]
+
+
+def uploader(app: AppTest, label: str) -> FileUploader:
+    """The uploader with this label."""
+    (found,) = [one for one in app.file_uploader if one.label == label]
+    return found
+
+
+@pytest.mark.parametrize("given", RECIPES)
+def test_the_controls_show_a_recipe_exactly(given: dict[str, object]) -> None:
+    recipe = Recipe.of_fields({"models": ["u2netp"], **given})
+    assert Recipe.of_fields(fields_of(values_of(recipe))) == recipe
+
+
+def test_only_what_applies_is_offered(service: PhotoService) -> None:
+    app = dashboard()
+    shown = [one.label for kind in (app.slider, app.text_input, app.toggle) for one in kind]
+    assert "Quality" not in shown
+    assert "Background colour" not in shown
+    assert "Level the eyes" not in shown
+    choose(app, {"Format": "WebP"})
+    assert control(app, "Quality").value == 90
+    choose(app, {"Lossless": True})
+    assert "Quality" not in [slider.label for slider in app.slider]
+    choose(app, {"Background": "Keep"})
+    assert "Shadow" not in [toggle.label for toggle in app.toggle]
+
+
+def test_what_is_not_possible_is_said_with_the_fields_name_and_not_processed(service: PhotoService) -> None:
+    app = press(dashboard(), "Try with sample photos")
+    choose(app, {"Format": "JPEG"})
+    assert "JPEG cannot be transparent: choose a background, or another format" in plain(app)
+    choose(app, {"Background": "Colour"})
+    assert not app.error
+    choose(app, {"Background colour": "no colour"})
+    assert "background.colour: write a CSS colour" in plain(app)
+    (process,) = [button for button in app.button if button.label == "Process photos"]
+    assert process.disabled
+    choose(app, {"Background colour": "rgb(0 0 0)", "Width, px": 12_000, "Height, px": 12_000})
+    assert "size: width × height may be 64 megapixels, no more" in plain(app)
+
+
+def test_the_picker_and_the_text_are_one_colour(service: PhotoService) -> None:
+    app = choose(dashboard(), {"Background": "Colour"})
+    choose(app, {"Background colour": "rgb(255 0 0 / 50%)"})
+    assert control(app, "Pick background colour").value == "#ff0000"
+    choose(app, {"Pick background colour": "#00ff00"})
+    assert control(app, "Background colour").value == "#00ff00"
+
+
+def test_a_face_preset_brings_its_own_size_and_may_be_changed(service: PhotoService) -> None:
+    app = choose(dashboard(), {"Crop": "Face", "Portrait": "Passport (35 × 45 mm)"})
+    assert control(app, "Head").value == 76  # rounded; kept exactly
+    assert (control(app, "Width, px").value, control(app, "Height, px").value) == (413, 531)
+    assert control(app, "Print density, dpi").value == 300
+    choose(app, {"Head": 70})
+    app = press(press(app, "Try with sample photos"), "Process photos")
+    (job,) = service.jobs()
+    framing = job.recipe.framing
+    assert isinstance(framing, Face)
+    assert (framing.preset, framing.head, framing.eye_line) == ("passport", 0.7, 0.44)
+    service.cancel(job.id)
+    app = choose(dashboard(), {"Crop": "Face", "Portrait": "Passport (35 × 45 mm)"})
+    choose(app, {"Portrait": "Avatar"})
+    assert (control(app, "Shape").value, control(app, "Width, px").value) == ("1:1", None)
+    assert control(app, "Print density, dpi").value is None
+    choose(app, {"Crop": "None"})
+    assert control(app, "Shape").value == "As it is cut"
+
+
+def test_names_of_files_are_shown_as_they_will_be(service: PhotoService) -> None:
+    app = press(dashboard(), "Try with sample photos")
+    choose(app, {"File names": "{stem}-{model}", "Format": "AVIF"})
+    assert "For example astronaut-u2netp.avif" in plain(app)
+    choose(app, {"File names": "{name}"})
+    assert "output.name: there is only" in plain(app)
+    choose(app, {"File names": "all the same"})
+    assert "put {stem} or {n} into it" in plain(app)
+
+
+def test_a_recipe_that_comes_with_the_program_fills_the_options(service: PhotoService) -> None:
+    app = choose(dashboard(), {"Models": ["silueta"], "Recipe": "Product shot"})
+    assert control(app, "Models").value == ["silueta"]
+    assert [control(app, one).value for one in ("Background", "Crop", "Format")] == [
+        "Colour",
+        "Subject",
+        "JPEG",
+    ]
+    assert control(app, "Recipe").value == "Product shot"
+    choose(app, {"Crop": "None"})
+    assert control(app, "Recipe").value == "Custom"
+
+
+def test_recipes_are_saved_used_and_deleted(service: PhotoService) -> None:
+    app = choose(dashboard(), {"Background": "Blur", "Strength": 5, "Name": "Shop, blurred"})
+    press(app, "Save recipe")
+    assert control(app, "Recipe").value == "Shop, blurred"
+    assert service.recipes()["Shop, blurred"].background == Blur(radius=0.05)
+    fresh = choose(dashboard(), {"Recipe": "Shop, blurred"})
+    assert control(fresh, "Strength").value == 5
+    press(fresh, "Delete “Shop, blurred”")
+    press(fresh, "Keep it")
+    press(press(fresh, "Delete “Shop, blurred”"), "Delete recipe")
+    assert service.recipes() == {}
+    assert control(fresh, "Recipe").value == "Custom"
+    assert control(fresh, "Background").value == "Blur"
+    choose(fresh, {"Name": "Passport"})
+    press(fresh, "Save recipe")
+    assert "A recipe cannot be called “Passport”" in words(fresh)
+
+
+def test_a_link_fills_the_options_and_a_broken_one_says_so(service: PhotoService) -> None:
+    recipe = Recipe.of_fields(
+        {"models": ["silueta"], "background": {"kind": "gradient", "start": "red", "end": "blue"}}
+    )
+    app = dashboard(recipe=to_link(recipe))
+    assert control(app, "Models").value == ["silueta"]
+    assert (control(app, "From").value, control(app, "To").value) == ("#ff0000", "#0000ff")
+    assert "recipe" in app.query_params
+    choose(app, {"From": "green"})
+    assert "recipe" not in app.query_params  # it would not be true any more
+    assert "This link holds no recipe" in words(dashboard(recipe="nonsense"))
+
+
+def test_json_fills_the_options_or_is_refused_with_the_fields_name(service: PhotoService) -> None:
+    app = dashboard()
+    told = '{"models": ["silueta"], "framing": {"kind": "subject", "margin": 0.123}}'
+    press(choose(app, {"Use a recipe’s JSON": told}), "Use this JSON")
+    assert control(app, "Models").value == ["silueta"]
+    assert control(app, "Space around the subject").value == 12
+    press(choose(app, {"Use a recipe’s JSON": '{"models": ["u2net"], "edge": {}}'}), "Use this JSON")
+    assert "edge: there is no such field" in plain(app)
+
+
+def test_a_background_picture_is_kept_or_refused_with_the_fields_name(service: PhotoService) -> None:
+    app = press(dashboard(), "Try with sample photos")
+    choose(app, {"Background": "Picture"})
+    uploader(app, "Background picture").set_value(("notes.txt", b"hello", "text/plain"))
+    assert "background.picture: " in plain(healthy(app.run()))
+    (process,) = [button for button in app.button if button.label == "Process photos"]
+    assert process.disabled
+    uploader(app, "Background picture").set_value(("sky.jpg", encoded(picture(seed=7)), "image/jpeg"))
+    healthy(app.run())
+    (kept,) = service.backgrounds()
+    data = [json.loads(one.proto.json) for one in app.main.get("bidi_component")]
+    (backgrounds,) = [one for one in data if one.get("label") == "Background pictures"]
+    assert backgrounds["chosen"] == kept
+    press(app, "Process photos")
+    assert service.jobs()[0].recipe.picture == kept
+    service.forget_background(kept)
