@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from playwright.sync_api import Browser, Error, expect, sync_playwright
 
@@ -18,6 +19,15 @@ CHROMIUM_FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits longest begins first: with several files at once it would be waited for in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("faults") is None)
+
 
 STRICT = os.environ.get("PHOTOPROC_TEST_STRICT") == "1"
 """Set in CI: what would be skipped for want of something fails instead."""

@@ -83,7 +83,7 @@ sizes = st.one_of(
     st.builds(
         Size,
         aspect=st.none() | st.sampled_from(["original", "1:1", "4:5", "9999:500"]),
-        width=st.none() | st.integers(1, 12_000),
+        width=st.none() | st.integers(1, 7_000),
         fit=st.sampled_from(["pad", "cut"]),
         enlarge=st.booleans(),
     ),

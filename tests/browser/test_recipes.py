@@ -51,6 +51,7 @@ def write(page: Page, label: str, text: str) -> None:
     field = page.get_by_role("textbox", name=label)
     field.fill(text)
     field.press("Enter")
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 def pick(page: Page, label: str, option: str) -> None:

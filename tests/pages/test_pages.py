@@ -107,7 +107,7 @@ def test_cancelling_keeps_what_is_finished_and_the_rest_can_go_on(service: Photo
     assert counts.done + counts.cancelled == 30
     healthy(app.run())
     press(app, f"Process the {counts.cancelled} cancelled")
-    until(lambda: service.job(job.id).counts.done == 30)
+    until(lambda: service.job(job.id).counts.done == 30, within_s=240)
 
 
 def test_deleting_asks_once_and_leaves_nothing(service: PhotoService, running: Runtime) -> None:
