@@ -132,7 +132,7 @@ class Store(Queue):
         first, older = int(self._db.get("jobs:last", 0)), None
         if after is not None:
             place, count, job_id = after.split("-")
-            first = int(place)
+            first = min(first, int(place))  # a made-up cursor may name a page millions further
             ids = self._db.get(f"jobs:{first}", [])
             # Where the job is gone, so many older ones stood beside it.
             older = ids.index(job_id) if job_id in ids else int(count)

@@ -796,6 +796,22 @@ def test_jobs_are_read_on_from_one_of_them(store: Store) -> None:
     assert list(store.job_ids(after=cursor)) == newest[31:]
 
 
+def test_a_cursor_that_somebody_made_up_costs_no_more_than_a_true_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [create(store, f"{n:03}") for n in range(120)]
+    read: list[str] = []
+    get = store._db.get
+
+    def counted(key: str, default: object = None) -> Any:
+        read.append(key)
+        return get(key, default)
+
+    monkeypatch.setattr(store._db, "get", counted)
+    assert set(store.job_ids(after=f"999999999-7-{'0' * 32}")) <= set(names)
+    assert len(read) < 10
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Whatever the order of operations, the store agrees with a model made of plain dictionaries."""
 

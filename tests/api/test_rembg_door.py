@@ -137,6 +137,19 @@ def test_the_answers_are_those_of_the_real_server(
         assert np.abs(their_rgb[firm].astype(int) - our_rgb[firm]).max() <= 1
 
 
+@pytest.mark.models
+def test_alpha_matting_is_that_of_the_real_server(rembg_server: str, our_server: str) -> None:
+    # Small, because the real one runs here without its compiled loops.
+    photo = encoded(opened_sample("astronaut.png").resize((96, 96)), "PNG")
+    form = {"model": "u2netp", "a": "true", "ae": "3"}
+    theirs, ours = (asked(url, photo, form, {}) for url in (rembg_server, our_server))
+    plain = asked(our_server, photo, {"model": "u2netp"}, {})
+    their_alpha, our_alpha, mask = (np.asarray(one.getchannel("A")) for one in (theirs, ours, plain))
+    assert soft_iou(our_alpha, their_alpha) >= 0.99
+    assert mean_error(our_alpha, their_alpha) <= 1
+    assert mean_error(our_alpha, their_alpha) < mean_error(mask, their_alpha) / 4
+
+
 def clean(photo: bytes, mask: Image.Image, colour: str) -> Image.Image:
     """A photo on a colour, by a mask."""
     with Image.open(io.BytesIO(photo)) as image:
@@ -144,6 +157,23 @@ def clean(photo: bytes, mask: Image.Image, colour: str) -> Image.Image:
     subject.putalpha(mask)
     red, green, blue, alpha = map(int, colour.split(","))
     return Image.alpha_composite(Image.new("RGBA", subject.size, (red, green, blue, alpha)), subject)
+
+
+@pytest.mark.models
+def test_matting_and_decontamination_change_the_soft_edge_alone(our_server: str) -> None:
+    photo = encoded(opened_sample("astronaut.png").resize((256, 256)), "PNG")
+    model = {"model": "u2netp"}
+    plain = np.asarray(asked(our_server, photo, model, {}))
+    clean = np.asarray(asked(our_server, photo, {**model, "dc": "true"}, {}))
+    matted = np.asarray(asked(our_server, photo, {**model, "a": "true", "ae": "4"}, {}))
+    soft = (plain[..., 3] > 0) & (plain[..., 3] < 255)
+    assert np.array_equal(clean[..., 3], plain[..., 3])
+    assert np.array_equal(clean[~soft], plain[~soft])
+    assert (clean[soft] != plain[soft]).any()
+    assert not np.array_equal(matted[..., 3], plain[..., 3])
+    assert soft_iou(matted[..., 3], plain[..., 3]) > 0.9
+    mask = np.asarray(asked(our_server, photo, {**model, "a": "true", "om": "true"}, {}))
+    assert np.array_equal(mask, np.asarray(asked(our_server, photo, {**model, "om": "true"}, {})))
 
 
 def removed(client: TestClient, query: Mapping[str, str] | None = None, **form: str) -> Any:
