@@ -14,6 +14,7 @@ from photoproc.ui.job import show_progress
 from photoproc.ui.joblist import job_list
 from photoproc.ui.tasks import show_tasks
 from photoproc.ui.text import ago, escaped, exact_time, plural, said
+from photoproc.ui.timer import stop_timer
 
 _JOBS_PER_PAGE = 25
 
@@ -96,8 +97,8 @@ def one_job(photos: PhotoService, job_id: str) -> None:
         now = photos.job(job_id)
         show_progress(photos, now)
         show_tasks(photos, now)
-        if now.state.final and not job.state.final:
-            st.rerun()
+        if now.state.final:
+            stop_timer()
 
     live()
 

@@ -10,13 +10,15 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 import requests
 import structlog
+from filelock import FileLock, Timeout
 
 from photoproc.errors import ModelError, Problem
 from photoproc.models.catalogue import WITH_REFINER, ModelSpec, spec_of
@@ -29,6 +31,9 @@ _LEFTOVER_S = 600
 
 _SETTLE_S = 2.0
 """A wrong file that grows in so long is still being copied there."""
+
+_LOOK_S = 0.5
+"""How often whoever waits for another's download looks whether it should."""
 
 
 class Phase(StrEnum):
@@ -207,7 +212,7 @@ class Weights:
         for source in (one for one in self._sources if one.offers(spec)):
             for attempt in (1, 2):
                 try:
-                    self._fetch_from(source, spec, target)
+                    path = self._fetch_from(source, spec, target)
                 except ModelError as error:  # the checksum: once more, then the next source
                     problem = error.problem
                     log.warning("weights_checksum", model=spec.name, source=source.label, attempt=attempt)
@@ -217,23 +222,43 @@ class Weights:
                     log.warning("weights_unreachable", model=spec.name, source=source.label, why=str(error))
                     break
                 log.info("weights_fetched", model=spec.name, source=source.label)
-                return WeightsState(phase=Phase.READY, fraction=1.0, path=target)
+                return WeightsState(phase=Phase.READY, fraction=1.0, path=path)
         return WeightsState(phase=Phase.FAILED, problem=problem or _unreachable(spec, target, reasons))
 
-    def _fetch_from(self, source: Source, spec: ModelSpec, target: Path) -> None:
+    def _fetch_from(self, source: Source, spec: ModelSpec, target: Path) -> Path:
+        """Fetch the file, or wait for who does: another server, or another process of the tests."""
         self._progress(spec, 0)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _clear_leftovers(target, older_than_s=_LEFTOVER_S)
         free = shutil.disk_usage(target.parent).free
         if free < spec.download_mb * 2_200_000:
             raise OSError(f"only {free // 1_000_000} MB are free in {target.parent}")
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        with self._alone_with(spec, target):
+            there = self._on_disk(spec).path
+            if there is not None:
+                return there
+            _clear_leftovers(target, older_than_s=0)
+            try:
+                source.fetch(spec, part, lambda come: self._progress(spec, come))
+                verify(part, spec)
+                os.replace(part, target)
+            finally:
+                part.unlink(missing_ok=True)
+        return target
+
+    @contextmanager
+    def _alone_with(self, spec: ModelSpec, target: Path) -> Iterator[None]:
+        lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=_LOOK_S)
+        while True:
+            try:
+                lock.acquire()
+                break
+            except Timeout:
+                self._progress(spec, 0)  # raises where nobody needs the file any more
         try:
-            source.fetch(spec, part, lambda come: self._progress(spec, come))
-            verify(part, spec)
-            os.replace(part, target)
+            yield
         finally:
-            part.unlink(missing_ok=True)
+            lock.release()
 
     def _progress(self, spec: ModelSpec, come: int) -> None:
         fraction = min(0.99, come / (spec.download_mb * 1_000_000))
@@ -247,8 +272,6 @@ class Weights:
 
     def _set(self, spec: ModelSpec, state: WeightsState, *, answered: bool = False) -> None:
         """Note what became of a model; `answered` ends a request for it."""
-        if state.path is not None:
-            _clear_leftovers(self.write_path(spec), older_than_s=0)
         seen = _signature(self._find(spec))
         with self._lock:
             if answered:

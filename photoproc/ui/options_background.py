@@ -45,11 +45,6 @@ def choose_background(photos: PhotoService, form: Form) -> None:
 
 def choose_colour(form: Form, name: str, label: str) -> None:
     """A colour: picked, or written as CSS has it."""
-    picker = form.key(f"{name}-pick")
-
-    def take() -> None:
-        form.fill({name: st.session_state[picker]})
-
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         form.control(
             name,
@@ -59,10 +54,13 @@ def choose_colour(form: Form, name: str, label: str) -> None:
             max_chars=100,
         )
         solid = _solid(form.values[name])
-        if solid is not None:
-            st.session_state[picker] = solid
+        picker = form.key(f"{name}-pick-{solid}")  # another one for each colour, which it begins with
         st.color_picker(
-            f"Pick {label[:1].lower()}{label[1:]}", key=picker, on_change=take, label_visibility="collapsed"
+            f"Pick {label[:1].lower()}{label[1:]}",
+            solid,
+            key=picker,
+            on_change=lambda: form.fill({name: st.session_state[picker]}),
+            label_visibility="collapsed",
         )
 
 

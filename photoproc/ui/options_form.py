@@ -8,6 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from photoproc.errors import Problem
 from photoproc.recipe import Recipe
+from photoproc.ui.control import draw, renew
 from photoproc.ui.options_values import Values, values_of
 from photoproc.ui.text import escaped
 
@@ -32,14 +33,14 @@ class Form:
         return values
 
     def key(self, name: str) -> str:
-        """The key of a control."""
+        """What a control is called in this scope."""
         return f"{name}{self.scope}"
 
     def fill(self, values: Mapping[str, Any]) -> None:
         """Show other values, before the controls are drawn."""
         self.values.update(values)
         for name in values:
-            st.session_state.pop(self.key(name), None)
+            renew(self.key(name))
 
     def control(
         self,
@@ -52,10 +53,8 @@ class Form:
         **options: Any,
     ) -> Any:
         """A control of a value, and the value: `shown` is what it shows for it, `meant` the way back."""
-        key, now = self.key(name), shown(self.values[name])
-        if key not in st.session_state:
-            st.session_state[key] = now
-        got = widget(label, *args, key=key, **options)
+        now = shown(self.values[name])
+        got = draw(widget, label, *args, name=self.key(name), begin=now, **options)
         if got != now:
             self.values[name] = meant(got)
         return self.values[name]
@@ -101,9 +100,10 @@ class Form:
 
     def slider(self, name: str, label: str, low: float, high: float, step: float, **options: Any) -> Any:
         """A number, as a slider that reaches as far as the value does."""
-        now = float(self.values[name])
+        kind = type(step)  # all numbers of a slider are of one
+        now = kind(self.values[name])
         return self.control(
-            name, st.slider, label, min(low, now), max(high, now), step=step, shown=float, **options
+            name, st.slider, label, min(low, now), max(high, now), step=step, shown=kind, **options
         )
 
     def switch(self, name: str, label: str, *, on: Any = True, off: Any = False, **options: Any) -> Any:

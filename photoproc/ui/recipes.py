@@ -8,11 +8,14 @@ from photoproc import presets
 from photoproc.errors import PhotoprocError, RecipeError
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
+from photoproc.ui.control import key_of
 from photoproc.ui.options_form import Form
 from photoproc.ui.options_values import values_of
 from photoproc.ui.text import escaped, said
 
 _CUSTOM = "Custom"
+_NAME = "recipe"
+"""The form's value that is the name of the chosen recipe, or that there is none."""
 IN_ADDRESS = "recipe"
 
 
@@ -35,18 +38,18 @@ def choose(photos: PhotoService, form: Form, recipe: Recipe | None) -> None:
     word = st.query_params.get(IN_ADDRESS)
     if word is not None and (recipe is None or presets.to_link(recipe) != word):
         st.query_params.pop(IN_ADDRESS)  # the address says it only as long as it is true
-    key, saved = form.key("recipe"), photos.recipes()
-    chosen = st.session_state.get(key, _CUSTOM)
-    if recipe is None or _called(saved, chosen, recipe) != recipe:
-        st.session_state[key] = chosen = _CUSTOM
+    saved, chosen = photos.recipes(), form.values.setdefault(_NAME, _CUSTOM)
+    if chosen != _CUSTOM and (recipe is None or _called(saved, chosen, recipe) != recipe):
+        chosen = _CUSTOM
+        form.fill({_NAME: chosen})
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.selectbox(
+        form.control(
+            _NAME,
+            st.selectbox,
             "Recipe",
             [_CUSTOM, *sorted(saved), *presets.BUILT_IN],
-            key=key,
             on_change=_use,
             args=(photos, form),
-            persist_state="session",
         )
         with st.popover("Save", icon=":material/bookmark:", disabled=recipe is None):
             if recipe is not None:
@@ -64,7 +67,7 @@ def _called(saved: dict[str, Recipe], name: str, now: Recipe) -> Recipe | None:
 
 
 def _use(photos: PhotoService, form: Form) -> None:
-    name = st.session_state[form.key("recipe")]
+    form.values[_NAME] = name = st.session_state[key_of(form.key(_NAME))]
     try:
         if name != _CUSTOM:
             _fill(form, photos.recipe(name), models=name not in presets.BUILT_IN)
@@ -90,7 +93,7 @@ def _save(photos: PhotoService, form: Form, recipe: Recipe, chosen: str) -> None
             st.session_state[form.key("recipe-refused")] = said(error.problem)
         else:
             st.session_state[form.key("recipe-refused")] = ""
-            st.session_state[form.key("recipe")] = name
+            form.fill({_NAME: name})
             st.toast(f"Saved as “{escaped(name)}”", icon=":material/bookmark:")
 
     name = st.text_input("Name", key=field, max_chars=80, placeholder="For example Shop, white")

@@ -8,6 +8,7 @@ from photoproc.errors import PhotoprocError
 from photoproc.jobs import Job, TaskState
 from photoproc.service import PhotoService
 from photoproc.ui.address import PAGE, came_back, page_of
+from photoproc.ui.control import draw, key_of, renew
 from photoproc.ui.gallery import Place, gallery
 from photoproc.ui.links import link_token
 
@@ -44,24 +45,33 @@ def _filter(job: Job) -> str:
     """Which tasks to show, chosen with their counts in sight; `show` in the address."""
     counts = {_ALL: job.counts.total, _LOOK: job.counts.needs_look}
     counts |= {state.value.capitalize(): getattr(job.counts, state.value) for state in TaskState}
-    key = f"show-{job.id}"
-    if key not in st.session_state or came_back():
+    name = _name(job.id)
+    if name not in st.session_state or came_back():
         asked = st.query_params.get("show")
-        st.session_state[key] = next((word for word in _SHOW if _slug(word) == asked), _ALL)
+        st.session_state[name] = next((word for word in _SHOW if _slug(word) == asked), _ALL)
+        renew(name)
     # Always the same choices: the bar neither moves nor forgets what is chosen while counts change.
-    chosen = st.segmented_control(
+    chosen = draw(
+        st.segmented_control,
         "Show",
         _SHOW,
+        name=name,
+        begin=st.session_state[name],
         required=True,
         format_func=lambda word: f"{word} {counts[word]:,}",
-        key=key,
-        on_change=lambda: _keep_filter(st.session_state[key]),
+        on_change=lambda: _keep_filter(job.id, st.session_state[key_of(name)]),
         label_visibility="collapsed",
     )
     return str(chosen)
 
 
-def _keep_filter(word: str) -> None:
+def _name(job_id: str) -> str:
+    """What the filter of a job is called; what it shows is kept under that name."""
+    return f"show-{job_id}"
+
+
+def _keep_filter(job_id: str, word: str) -> None:
+    st.session_state[_name(job_id)] = word
     st.session_state[PAGE] = 1
     if word == _ALL:
         st.query_params.pop("show", None)
@@ -71,15 +81,15 @@ def _keep_filter(word: str) -> None:
 
 def _turn_to_sought(photos: PhotoService, job_id: str) -> None:
     """Turn to the page with the task the viewer asks for, of all tasks where the filter leaves it out."""
-    sought, key = st.session_state[f"gallery-{job_id}"].seek, f"show-{job_id}"
+    sought, name = st.session_state[f"gallery-{job_id}"].seek, _name(job_id)
     with suppress(PhotoprocError):  # the page itself says it
-        for shown in (str(st.session_state[key]), _ALL):
+        for shown in (str(st.session_state[name]), _ALL):
             states, look = _wanted(shown)
             numbers = photos.task_numbers(job_id, states=states, needs_look=look)
             if sought in numbers:
-                if shown != st.session_state[key]:
-                    st.session_state[key] = shown
-                    _keep_filter(shown)
+                if shown != st.session_state[name]:
+                    _keep_filter(job_id, shown)
+                    renew(name)
                 st.session_state[PAGE] = numbers.index(sought) // _PER_PAGE + 1
                 return
 

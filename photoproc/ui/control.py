@@ -1,0 +1,39 @@
+"""Controls whose value the program sets as well as the person who uses them.
+
+What a control begins with is told in every run. A value that is written into `st.session_state` reaches the
+page in one run only, and not at all where the next run interrupts that one: then the page has another value
+than the program, and says so with the next click anywhere. A control that is to show another value
+is a new one, under a new key.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+
+def key_of(name: str) -> str:
+    """The key of a control now."""
+    return f"{name}#{st.session_state.get(_turn(name), 0)}"
+
+
+def renew(name: str) -> None:
+    """Have the control begin anew, with the value it is told then."""
+    st.session_state[_turn(name)] = st.session_state.get(_turn(name), 0) + 1
+
+
+def draw(widget: Callable[..., Any], label: str, *args: Any, name: str, begin: Any, **options: Any) -> Any:
+    """Draw a control that begins with a value, until it is renewed; returns its value."""
+    if widget == st.selectbox:
+        choices = list(args[0])
+        choices += [begin] * (begin not in choices)  # where a person may write what is not there
+        args, begun = (choices, *args[1:]), {"index": choices.index(begin)}
+    elif widget in (st.segmented_control, st.multiselect):
+        begun = {"default": begin}
+    else:
+        begun = {"value": begin}
+    return widget(label, *args, key=key_of(name), **begun, **options)
+
+
+def _turn(name: str) -> str:
+    return f"turn of {name}"

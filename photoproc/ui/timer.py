@@ -1,0 +1,19 @@
+"""The end of a fragment's timer."""
+
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
+
+
+def stop_timer() -> None:
+    """Draw the fragment that runs now no more by itself, whatever its `run_every` was.
+
+    `st.rerun()` would do it as well, by drawing the whole page without the timer. But who leaves the page
+    in that moment, by a link or by Back, would be brought back to it: Streamlit remembers the page
+    that is wanted in one place for both runs, and the one that begins last has its way.
+    """
+    context, fragment = get_script_run_ctx(), ThreadState.get().fragment_id
+    if context is not None and fragment is not None:
+        message = ForwardMsg()
+        message.stop_auto_rerun.fragment_ids.append(fragment)
+        context.enqueue(message)
