@@ -13,6 +13,7 @@ from starlette.routing import Mount
 
 from photoproc import bootstrap
 from photoproc.api.app import create_api
+from photoproc.ui import leaving
 
 
 @asynccontextmanager
@@ -28,6 +29,7 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
         await asyncio.to_thread(bootstrap.shut_down)
 
 
+leaving.settle()
 settings = bootstrap.load_settings()  # or say now what is wrong with them
 
 app = st.App(

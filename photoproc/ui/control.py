@@ -3,7 +3,8 @@
 What a control begins with is told in every run. A value that is written into `st.session_state` reaches the
 page in one run only, and not at all where the next run interrupts that one: then the page has another value
 than the program, and says so with the next click anywhere. A control that is to show another value
-is a new one, under a new key.
+is a new one, under a new key. What was chosen is compared with what was told, not left to `on_change`: a
+click that crosses such a change on its way would have Streamlit call it for the control that is gone.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,11 @@ def key_of(name: str) -> str:
     return f"{name}#{st.session_state.get(_turn(name), 0)}"
 
 
+def chosen(name: str, now: Any) -> Any:
+    """What was chosen with a control that is drawn later in this run; `now` where nothing was."""
+    return st.session_state.get(key_of(name), now)
+
+
 def renew(name: str) -> None:
     """Have the control begin anew, with the value it is told then."""
     st.session_state[_turn(name)] = st.session_state.get(_turn(name), 0) + 1
@@ -24,6 +30,7 @@ def renew(name: str) -> None:
 
 def draw(widget: Callable[..., Any], label: str, *args: Any, name: str, begin: Any, **options: Any) -> Any:
     """Draw a control that begins with a value, until it is renewed; returns its value."""
+    begin = chosen(name, begin)  # so that a page that is drawn anew has it as well
     if widget == st.selectbox:
         choices = list(args[0])
         choices += [begin] * (begin not in choices)  # where a person may write what is not there

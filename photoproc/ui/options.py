@@ -28,6 +28,7 @@ def choose_recipe(
     """
     form = Form(scope, start or Recipe(models=(photos.settings.default_model,)))
     recipes.take_from_address(form)
+    recipes.take_chosen(photos, form)
     head = st.container()
     choose_background(photos, form)
     choose_models(photos, form)

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from photoproc.errors import PhotoprocError, Problem
 from photoproc.parts import CssColour
 from photoproc.service import PhotoService
+from photoproc.ui.control import chosen, draw, renew
 from photoproc.ui.links import link_token
 from photoproc.ui.options_form import Form
 from photoproc.ui.strip import Thumb, strip
@@ -45,6 +46,11 @@ def choose_background(photos: PhotoService, form: Form) -> None:
 
 def choose_colour(form: Form, name: str, label: str) -> None:
     """A colour: picked, or written as CSS has it."""
+    picker = form.key(f"{name}-pick")
+    solid = _solid(form.values[name])
+    picked = chosen(picker, solid)
+    if picked != solid:
+        form.fill({name: picked})
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         form.control(
             name,
@@ -53,13 +59,14 @@ def choose_colour(form: Form, name: str, label: str) -> None:
             help="Any CSS colour: #0b6e6e, white, rgb(0 0 0 / 50%), oklch(70% 0.1 200).",
             max_chars=100,
         )
-        solid = _solid(form.values[name])
-        picker = form.key(f"{name}-pick-{solid}")  # another one for each colour, which it begins with
-        st.color_picker(
+        written = _solid(form.values[name])
+        if written != solid:
+            renew(picker)
+        draw(
+            st.color_picker,
             f"Pick {label[:1].lower()}{label[1:]}",
-            solid,
-            key=picker,
-            on_change=lambda: form.fill({name: st.session_state[picker]}),
+            name=picker,
+            begin=written,
             label_visibility="collapsed",
         )
 

@@ -8,7 +8,7 @@ from photoproc import presets
 from photoproc.errors import PhotoprocError, RecipeError
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
-from photoproc.ui.control import key_of
+from photoproc.ui.control import chosen
 from photoproc.ui.options_form import Form
 from photoproc.ui.options_values import values_of
 from photoproc.ui.text import escaped, said
@@ -33,27 +33,31 @@ def take_from_address(form: Form) -> None:
         st.warning(said(error.problem), icon=":material/link_off:")
 
 
+def take_chosen(photos: PhotoService, form: Form) -> None:
+    """Fill the options with the recipe that was just chosen by its name."""
+    before = form.values.setdefault(_NAME, _CUSTOM)
+    name = form.values[_NAME] = chosen(form.key(_NAME), before)
+    try:
+        if name not in (before, _CUSTOM):
+            _fill(form, photos.recipe(name), models=name not in presets.BUILT_IN)
+    except PhotoprocError as error:  # deleted in another window
+        st.toast(said(error.problem), icon=":material/error:")
+
+
 def choose(photos: PhotoService, form: Form, recipe: Recipe | None) -> None:
     """The row with the recipe's name, and what can be done with it; `recipe` is what the options say."""
     word = st.query_params.get(IN_ADDRESS)
     if word is not None and (recipe is None or presets.to_link(recipe) != word):
         st.query_params.pop(IN_ADDRESS)  # the address says it only as long as it is true
-    saved, chosen = photos.recipes(), form.values.setdefault(_NAME, _CUSTOM)
-    if chosen != _CUSTOM and (recipe is None or _called(saved, chosen, recipe) != recipe):
-        chosen = _CUSTOM
-        form.fill({_NAME: chosen})
+    saved, name = photos.recipes(), form.values[_NAME]
+    if name != _CUSTOM and (recipe is None or _called(saved, name, recipe) != recipe):
+        name = _CUSTOM
+        form.fill({_NAME: name})
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        form.control(
-            _NAME,
-            st.selectbox,
-            "Recipe",
-            [_CUSTOM, *sorted(saved), *presets.BUILT_IN],
-            on_change=_use,
-            args=(photos, form),
-        )
+        form.control(_NAME, st.selectbox, "Recipe", [_CUSTOM, *sorted(saved), *presets.BUILT_IN])
         with st.popover("Save", icon=":material/bookmark:", disabled=recipe is None):
             if recipe is not None:
-                _save(photos, form, recipe, chosen)
+                _save(photos, form, recipe, name)
         with st.popover("Share", icon=":material/share:"):
             _share(form, recipe)
 
@@ -66,15 +70,6 @@ def _called(saved: dict[str, Recipe], name: str, now: Recipe) -> Recipe | None:
     return Recipe.of_fields({**built_in, "models": now.models}) if now.models else None
 
 
-def _use(photos: PhotoService, form: Form) -> None:
-    form.values[_NAME] = name = st.session_state[key_of(form.key(_NAME))]
-    try:
-        if name != _CUSTOM:
-            _fill(form, photos.recipe(name), models=name not in presets.BUILT_IN)
-    except PhotoprocError as error:  # deleted in another window
-        st.toast(said(error.problem), icon=":material/error:")
-
-
 def _fill(form: Form, recipe: Recipe, *, models: bool = True) -> None:
     values = values_of(recipe)
     if not (models and values["models"]):
@@ -82,7 +77,7 @@ def _fill(form: Form, recipe: Recipe, *, models: bool = True) -> None:
     form.fill(values)
 
 
-def _save(photos: PhotoService, form: Form, recipe: Recipe, chosen: str) -> None:
+def _save(photos: PhotoService, form: Form, recipe: Recipe, used: str) -> None:
     """Save under a name; delete the saved one that is chosen."""
     saved, field = photos.recipes(), form.key("recipe-name")
 
@@ -103,8 +98,8 @@ def _save(photos: PhotoService, form: Form, recipe: Recipe, chosen: str) -> None
     refused = st.session_state.get(form.key("recipe-refused"))
     if refused:
         st.error(refused, icon=":material/error:")
-    if chosen in saved:
-        _offer_to_delete(photos, form, chosen)
+    if used in saved:
+        _offer_to_delete(photos, form, used)
 
 
 def _offer_to_delete(photos: PhotoService, form: Form, name: str) -> None:

@@ -8,7 +8,7 @@ from photoproc.errors import PhotoprocError
 from photoproc.jobs import Job, TaskState
 from photoproc.service import PhotoService
 from photoproc.ui.address import PAGE, came_back, page_of
-from photoproc.ui.control import draw, key_of, renew
+from photoproc.ui.control import draw, renew
 from photoproc.ui.gallery import Place, gallery
 from photoproc.ui.links import link_token
 
@@ -51,18 +51,21 @@ def _filter(job: Job) -> str:
         st.session_state[name] = next((word for word in _SHOW if _slug(word) == asked), _ALL)
         renew(name)
     # Always the same choices: the bar neither moves nor forgets what is chosen while counts change.
-    chosen = draw(
-        st.segmented_control,
-        "Show",
-        _SHOW,
-        name=name,
-        begin=st.session_state[name],
-        required=True,
-        format_func=lambda word: f"{word} {counts[word]:,}",
-        on_change=lambda: _keep_filter(job.id, st.session_state[key_of(name)]),
-        label_visibility="collapsed",
+    shown = str(
+        draw(
+            st.segmented_control,
+            "Show",
+            _SHOW,
+            name=name,
+            begin=st.session_state[name],
+            required=True,
+            format_func=lambda word: f"{word} {counts[word]:,}",
+            label_visibility="collapsed",
+        )
     )
-    return str(chosen)
+    if shown != st.session_state[name]:
+        _keep_filter(job.id, shown)
+    return shown
 
 
 def _name(job_id: str) -> str:

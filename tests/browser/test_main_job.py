@@ -207,7 +207,7 @@ def test_only_what_is_transparent_lies_on_a_checkerboard(page: Page) -> None:
     assert abs(box["width"] - box["height"]) < 1  # as the picture, not as the card
     page.get_by_role("button", name="Process again with…").click()
     page.get_by_role("radio", name="Colour").click()
-    expect(page.get_by_text("Background colour")).to_be_visible()
+    expect(page.get_by_text("Background colour", exact=True)).to_be_visible()
     process(page)
     finish(page)
     expect(page.locator("button.card .fit")).to_be_visible()

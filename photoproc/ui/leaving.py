@@ -1,0 +1,44 @@
+"""Streamlit, kept from going back to a page that is being left.
+
+Timers of fragments (`run_every`) name the page they were drawn on. One that crosses the change to another
+page on its way makes Streamlit 1.67 either forget the change or, after it, take the old page for the
+current one: controls of the new page lose what was chosen with them, or the page stays half drawn.
+"""
+
+from typing import Any
+
+from streamlit.runtime.scriptrunner import script_runner
+from streamlit.runtime.scriptrunner_utils import script_requests
+from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, ScriptRequestType
+
+_runner: Any = script_runner.ScriptRunner
+_requests: Any = script_requests.ScriptRequests
+
+
+def settle() -> None:
+    """Have all sessions of this process pass over what fragments of another page ask for."""
+    if not hasattr(_runner, "draws_other_pages"):
+        _runner.draws_other_pages = False
+        _runner._run_script = _passing_over(_runner._run_script)
+        _requests.request_rerun = _absorbing(_requests.request_rerun)
+
+
+def _passing_over(run_script: Any) -> Any:
+    def run(self: Any, rerun_data: RerunData) -> None:
+        here = self._pages_manager.current_page_script_hash
+        if rerun_data.fragment_id_queue and rerun_data.page_script_hash not in ("", here):
+            return
+        run_script(self, rerun_data)
+
+    return run
+
+
+def _absorbing(request_rerun: Any) -> Any:
+    def request(self: Any, new_data: RerunData) -> bool:
+        with self._lock:
+            waits = self._state == ScriptRequestType.RERUN and not self._rerun_data.fragment_id_queue
+            if waits and new_data.is_auto_rerun:
+                return True  # the whole page is about to be drawn
+        return bool(request_rerun(self, new_data))
+
+    return request
