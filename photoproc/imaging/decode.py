@@ -60,15 +60,14 @@ class Pixels:
     in, or None for sRGB.
 
     `deep` is height × width × 3, uint16, the same colours with all their bits, where that was asked for
-    and the file holds more than 8 a channel; `deep_alpha` the same of `alpha`. `exif` is the block the
-    camera wrote, as it is: the place is in there, so it goes through `metadata.clean` before it leaves us.
+    and the file holds more than 8 a channel; alpha has 8, as masks have. `exif` is the block the camera
+    wrote, as it is: the place is in there, so it goes through `metadata.clean` before it leaves us.
     """
 
     rgb: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None
     icc: bytes | None
     deep: NDArray[np.uint16] | None = None
-    deep_alpha: NDArray[np.uint16] | None = None
     exif: bytes | None = None
     warnings: tuple[Warn, ...] = ()
 
@@ -284,14 +283,7 @@ def _with_deep(pixels: Pixels, data: bytes, form: str, turned: int) -> Pixels:
         return replace(pixels, warnings=(*pixels.warnings, warning))
     bands = values.shape[2]
     colours = values[..., :3] if bands > 2 else np.repeat(values[..., :1], 3, axis=2)
-    alpha = None
-    if pixels.alpha is not None:
-        alpha = values[..., -1] if bands in (2, 4) else pixels.alpha * np.uint16(257)
-    return replace(
-        pixels,
-        deep=np.ascontiguousarray(colours),
-        deep_alpha=None if alpha is None else np.ascontiguousarray(alpha),
-    )
+    return replace(pixels, deep=np.ascontiguousarray(colours))
 
 
 def _with_deep_gray(pixels: Pixels, image: Image.Image) -> Pixels:
@@ -300,8 +292,7 @@ def _with_deep_gray(pixels: Pixels, image: Image.Image) -> Pixels:
     if top == 255.0:  # 8 bits in a wide file
         return pixels
     gray = np.clip(values * (65535.0 / top) + 0.5, 0, 65535).astype(np.uint16)
-    alpha = None if pixels.alpha is None else pixels.alpha * np.uint16(257)
-    return replace(pixels, deep=np.repeat(gray[..., None], 3, axis=2), deep_alpha=alpha)
+    return replace(pixels, deep=np.repeat(gray[..., None], 3, axis=2))
 
 
 def _is_wide(image: Image.Image) -> bool:
