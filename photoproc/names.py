@@ -3,6 +3,7 @@
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from pathvalidate import sanitize_filename
@@ -111,6 +112,7 @@ def _is_invisible(char: str) -> bool:
     return unicodedata.category(char) in _INVISIBLE and char not in _JOINERS
 
 
+@lru_cache(maxsize=8192)  # a page of a job asks for the same names again and again
 def _safe_part(part: str, otherwise: str) -> str:
     text = unicodedata.normalize("NFC", part)
     text = "".join("_" if _is_invisible(char) else char for char in text)

@@ -194,7 +194,7 @@ class Gates:
 
 def gates(door: Door) -> Gates:
     """`caller`: who calls; `reader`: a job, also by signed link; `owned`: a job, by its caller only;
-    `knock`: what gives the job that `reader` gives, for a route to call in its own thread."""
+    `knock`: what gives the job that `reader` gives, for a route to call where it runs itself."""
 
     def caller(
         connection: HTTPConnection,

@@ -96,7 +96,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         return shapes.JobPage(items=[shown(job) for job in found], next=following)
 
     @router.get("/jobs/{job_id}", summary="Look at a job", response_model=shapes.JobDetail)
-    def detail(
+    async def detail(
         knock: Annotated[Callable[[], Job], Depends(gates.knock)],
         token: Token = None,
         cursor: Annotated[
@@ -107,8 +107,8 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         limit: _Limit = 50,
     ) -> Response:
         """A job with its counts and a page of its tasks."""
-        # It is asked for most of all, so it is one turn of one thread: each more waits for the loop,
-        # which uploads keep busy.
+        # It is asked for most of all, and reads a few records that nobody's writing locks: on a busy machine
+        # the way to a thread and back takes longer than all it does here.
         photos, job = service(), knock()
         token = token or photos.sign(job.id)  # who came by a link gets no fresh one
         states = None if state is None else (state,)
