@@ -18,7 +18,7 @@ from photoproc.models import faces
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.matting import Matting
 from photoproc.models.vitmatte import ViTMatte
-from photoproc.parts import Colour, Edges, Face, Keep
+from photoproc.parts import Colour, Edges, Face, Keep, Size
 from photoproc.recipe import Recipe
 from photoproc.rendering import Layers, Made, Stopwatch, in_print, made
 
@@ -27,6 +27,8 @@ Kept = TypeVar("Kept")
 
 _KEPT = 6
 """What is kept between previews: faces, alphas and colours of small pictures."""
+_LOOK_EFFORT = 0.25
+"""How much of the work on edges a preview does: it is to come within half a second."""
 _MAX_FACES = 40
 """Cutouts of one photo at most: a report of more would not fit into a pipe in one piece."""
 
@@ -92,6 +94,7 @@ class Pipeline:
         """
         clock = Stopwatch({} if seconds is None else seconds)
         with clock.step("decode"):
+            asked = recipe.size
             pixels, recipe, scale = _decoded(photo, recipe, max_pixels=max_pixels, longest=longest)
         seen = None if longest is None else hashlib.blake2b(photo).digest()
         warnings = list(pixels.warnings)
@@ -102,20 +105,21 @@ class Pipeline:
                 look = partial(self._faces.find, pixels.rgb, thorough=thorough)
                 found = self._once(("faces", seen, thorough), look)
                 if not found and recipe.framing.no_face != "keep":  # then it needs no mask either
-                    _frames(recipe, pixels, found, None, scale)
+                    _frames(recipe, pixels, found, None, scale, asked)
         alpha, fresh_mask, provider = pixels.alpha, None, ""
         if model is not None:
             # A preview's mask is kept for the job: it is made of the whole photo all the same.
             whole = partial(decode.decode, photo, max_pixels=max_pixels) if seen else lambda: pixels
             mask, fresh_mask, provider = self._mask_of(whole, model, mask_png, clock)
-            edged = partial(self._edged, pixels, mask, recipe.edges, refiner, clock)
+            effort = _LOOK_EFFORT if seen else 1.0
+            edged = partial(self._edged, pixels, mask, recipe.edges, refiner, clock, effort)
             alpha = self._once(("edges", seen, recipe.edges, model.spec), edged)
             if not (alpha > 127).any():
                 warnings.append(
                     Warn(code="nothing_left", message="The model found no subject; the cutout is empty.")
                 )
         with clock.step("framing"):
-            frames = _frames(recipe, pixels, found, alpha, scale)
+            frames = _frames(recipe, pixels, found, alpha, scale, asked)
         with clock.step("compose"):
             layers = self._layers(pixels, recipe, alpha, background, seen)
         pictures = []
@@ -157,6 +161,7 @@ class Pipeline:
         options: Edges,
         refiner: Path | None,
         clock: "Stopwatch",
+        effort: float,
     ) -> U8:
         """The subject's alpha at the photo's size, its edge as the recipe wants it."""
         with clock.step("compose"):
@@ -165,7 +170,7 @@ class Pipeline:
             with clock.step("edges"):
                 wanted = options.method == "vitmatte" and refiner is not None
                 refine = self._vitmatte(refiner).refine if wanted and refiner else None
-                alpha = edges.refined(pixels.rgb, alpha, options, refiner=refine)
+                alpha = edges.refined(pixels.rgb, alpha, options, refiner=refine, effort=effort)
         return compose.combine_alpha(alpha, pixels.alpha)
 
     def _vitmatte(self, weights: Path) -> ViTMatte:
@@ -189,7 +194,8 @@ class Pipeline:
         own = photo
         if recipe.edges.decontaminate and alpha is not None and not isinstance(recipe.background, Keep):
             place = ("colours", seen, recipe.edges, recipe.output.profile, recipe.models)
-            own = self._once(place, partial(edges.decontaminated, photo, alpha))
+            effort = _LOOK_EFFORT if seen else 1.0
+            own = self._once(place, partial(edges.decontaminated, photo, alpha, effort=effort))
         look = Look(
             background=recipe.background,
             shadow=recipe.shadow,
@@ -259,9 +265,14 @@ def _opaque_srgb(data: bytes) -> U8:
 
 
 def _frames(
-    recipe: Recipe, pixels: decode.Pixels, found: list[faces.Face], alpha: U8 | None, scale: float
+    recipe: Recipe,
+    pixels: decode.Pixels,
+    found: list[faces.Face],
+    alpha: U8 | None,
+    scale: float,
+    asked: Size,
 ) -> list[framing.Frame]:
-    """Where to cut; the largest faces where there are too many."""
+    """Where to cut; the largest faces where there are too many. `asked` is the size before it was scaled."""
     frames = framing.plan(
         recipe.framing,
         recipe.size,
@@ -270,6 +281,7 @@ def _frames(
         faces=found,
         alpha=alpha,
         told_as=1 / scale,
+        told_size=asked,
     )
     if len(frames) > _MAX_FACES:
         message = f"{len(frames)} faces were found; the {_MAX_FACES} largest have a cutout."

@@ -128,6 +128,13 @@ class Recipe(Part):
             raise invalid_recipe(error) from error
 
 
+_LIMITS = {
+    "less_than_equal": "it may be at most",
+    "greater_than_equal": "it must be at least",
+    "literal_error": "there is only",
+}
+
+
 def invalid_recipe(error: ValidationError) -> RecipeError:
     """A pydantic error as one that a user can read: which field, and what is wrong with it."""
     first = json.loads(error.json(include_url=False, include_input=False))[0]
@@ -143,6 +150,11 @@ def invalid_recipe(error: ValidationError) -> RecipeError:
         reason = f"there is only {kinds}" if kinds else "it is missing"
     elif first["type"] == "extra_forbidden":
         reason = "there is no such field"
+    elif (said := _LIMITS.get(first["type"])) is not None:
+        (limit,) = first["ctx"].values()
+        reason = f"{said} {limit:,}" if isinstance(limit, int | float) else f"{said} {limit}"
+    elif field == "background.picture":
+        reason = "upload the picture first, and write the id that it gets"
     return RecipeError("invalid_recipe", f"{field}: {reason}.", "Change that field and submit again.")
 
 

@@ -155,7 +155,7 @@ def submit_form(service: PhotoService, form: forms.Received, caller: Caller, key
     try:
         _check_names(form)
         text = form.fields.get("recipe", "").strip()
-        recipe = _recipe(service, text, caller)
+        recipe = recipe_called(service, text, caller)
         if not form.accepted.photos:
             refused = [
                 shapes.Refused(name=one.name, **shapes.problem(one.problem).model_dump()).model_dump()
@@ -182,8 +182,8 @@ def submit_form(service: PhotoService, form: forms.Received, caller: Caller, key
         raise
 
 
-def _recipe(service: PhotoService, text: str, caller: Caller) -> Recipe:
-    """The recipe of a form: JSON, or the name of a saved one; the default model on nothing without."""
+def recipe_called(service: PhotoService, text: str, caller: Caller) -> Recipe:
+    """A recipe as JSON, or the name of a saved one; the default model on nothing without."""
     if not text:
         return Recipe(models=(service.settings.default_model,))
     if text.startswith("{"):

@@ -3,14 +3,14 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from photoproc.api import forms, jobs, pictures, shapes
 from photoproc.api.callers import Caller, Gates
@@ -19,7 +19,7 @@ from photoproc.errors import InputError, PhotoprocError, Problem, RecipeError, S
 from photoproc.finish import Finish, Finished
 from photoproc.jobs import Task, TaskState
 from photoproc.parts import Face
-from photoproc.recipe import Recipe
+from photoproc.recipe import Recipe, invalid_recipe
 from photoproc.service import PhotoService
 
 _LOOK_AGAIN_S = 0.05
@@ -35,6 +35,7 @@ BODY: dict[str, Any] = {
                     "type": "object",
                     "required": ["file"],
                     "properties": {"file": {"type": "string", "format": "binary"}},
+                    "additionalProperties": True,
                 }
             },
         },
@@ -57,7 +58,9 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    recipe: str | None = Field(default=None, max_length=8000, description="A whole recipe as JSON.")
+    recipe: str | None = Field(
+        default=None, max_length=8000, description="A whole recipe as JSON, or the name of a saved one."
+    )
     model: str | None = Field(default=None, description="The default model without.")
     background: Literal["transparent", "colour", "gradient", "blur", "keep"] | None = None
     colour: str | None = Field(
@@ -75,7 +78,7 @@ class Asked(BaseModel):
     format: Literal["png", "webp", "jpeg", "avif", "tiff"] = "png"
     quality: int = Field(default=90, ge=1, le=100)
 
-    def to_recipe(self, default_model: str) -> Recipe:
+    def to_recipe(self, photos: PhotoService, caller: Caller) -> Recipe:
         """As a recipe; raises RecipeError, and InputError recipe_twice."""
         if self.recipe is not None:
             others = sorted(self.model_fields_set - {"recipe"})
@@ -83,7 +86,7 @@ class Asked(BaseModel):
                 raise InputError(
                     "recipe_twice", f"{others[0]}: the recipe says it all.", "Leave it out, or the recipe."
                 )
-            return _of_one(Recipe.from_json(self.recipe))
+            return _of_one(jobs.recipe_called(photos, self.recipe, caller))
         for field, crop in (("margin", "subject"), ("preset", "face"), ("no_face", "face")):
             if field in self.model_fields_set and self.crop != crop:
                 said = f"{field}: it goes with crop={crop} alone."
@@ -91,7 +94,7 @@ class Asked(BaseModel):
         kind = self.background or ("transparent" if self.colour is None else "colour")
         fields: dict[str, Any] = {
             "background": {"kind": kind} | ({} if self.colour is None else {"colour": self.colour}),
-            "models": [] if kind == "keep" else [self.model or default_model],
+            "models": [] if kind == "keep" else [self.model or photos.settings.default_model],
             "output": {"format": self.format, "quality": self.quality},
         }
         size = {"aspect": self.aspect, "width": self.width, "height": self.height}
@@ -143,17 +146,29 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     async def remove(request: Request, caller: Called, asked: Annotated[Asked, Query()]) -> Response:
         """The photo as the body, or as `file` of a form; the finished picture is the answer.
 
-        The photo and the picture are forgotten then. Where it takes too long, the answer is a 504 with
-        the job's id, and the job goes on.
+        What may stand in the address may also be fields of that form. The photo and the picture are
+        forgotten then. Where it takes too long, the answer is a 504 with the job's id, and the job goes on.
         """
         photos = service()
-        recipe = asked.to_recipe(photos.settings.default_model)
-        made = await cut_out(photos, caller, await receive_one(request, photos), recipe)
+        recipe = await asyncio.to_thread(asked.to_recipe, photos, caller)
+        form = await receive_one(request, photos)
+        if form.fields:
+            async with forms.dropped_if_refused(form, photos):
+                recipe = await asyncio.to_thread(_with_fields(asked, form.fields).to_recipe, photos, caller)
+        made = await cut_out(photos, caller, form, recipe)
         told = [f"{one.code}: {one.message}" for one in made.task.warnings if one.code not in _OF_NAMES]
         headers = {"X-Warnings": quote("; ".join(told))} if told else {}
         return Response(made.data, media_type=made.media_type, headers=headers)
 
     return router
+
+
+def _with_fields(asked: Asked, fields: Mapping[str, str]) -> Asked:
+    """The address's fields with those of a form; raises RecipeError for one that cannot be used."""
+    try:
+        return Asked.model_validate({**asked.model_dump(exclude_unset=True), **fields})
+    except ValidationError as error:
+        raise invalid_recipe(error) from error
 
 
 async def receive_one(request: Request, service: PhotoService) -> forms.Received:

@@ -66,6 +66,24 @@ def scale_mask(mask: U8, size_wh: tuple[int, int]) -> U8:
     return np.asarray(Image.fromarray(mask).resize(size_wh, Image.Resampling.LANCZOS))
 
 
+def shrunk(picture: Samples, size_wh: tuple[int, int]) -> Samples:
+    """A finished picture, height × width or × 3 or × 4 (RGBA), at a smaller size for a preview.
+
+    Rows and columns are skipped down to about twice the size, only the rest is averaged.
+    """
+    height, width = picture.shape[:2]
+    step = max(1, min(width // (2 * size_wh[0]), height // (2 * size_wh[1])))
+    part = np.ascontiguousarray(picture[::step, ::step])
+    if part.ndim == 2 or part.shape[2] == 3:
+        return cv2.resize(part, size_wh, interpolation=cv2.INTER_AREA).astype(picture.dtype, copy=False)
+    full = np.float32(np.iinfo(picture.dtype).max)
+    values: NDArray[np.float32] = part.astype(np.float32)
+    values[..., :3] *= values[..., 3:] / full  # or what is transparent would darken the edge
+    small = np.asarray(cv2.resize(values, size_wh, interpolation=cv2.INTER_AREA), np.float32)
+    small[..., :3] *= full / np.maximum(small[..., 3:], np.float32(1e-3))
+    return np.rint(small).clip(0, full).astype(picture.dtype)
+
+
 def combine_alpha(mask: U8, own: U8 | None) -> U8:
     """The model's mask within the photo's own transparency: their product, rounded."""
     if own is None:

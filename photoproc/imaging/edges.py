@@ -5,7 +5,7 @@ guided by its pixels, strip by strip.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -52,10 +52,11 @@ _REMBG_MATTING = _Estimate(partial(closed_form.estimate, trust=1e-8), max_unknow
 """Just enough trust for there to be one solution: on small photos it is rembg's, to a step or two of 255."""
 
 
-def refined(rgb: U8, alpha: U8, options: Edges, *, refiner: Refiner | None = None) -> U8:
+def refined(rgb: U8, alpha: U8, options: Edges, *, refiner: Refiner | None = None, effort: float = 1.0) -> U8:
     """The alpha (height × width) of a photo (height × width × 3) after method, shrink and feather.
 
-    `refiner` is ViTMatte. What is certainly subject (255) or background (0) and far from the edge stays so.
+    `refiner` is ViTMatte. `effort` below 1 mats so much smaller a picture, for a look that should
+    come soon. What is certainly subject (255) or background (0) and far from the edge stays so.
     Raises ModelError vitmatte_missing.
     """
     if options.method == "vitmatte":
@@ -69,7 +70,8 @@ def refined(rgb: U8, alpha: U8, options: Edges, *, refiner: Refiner | None = Non
         network = _Estimate(lambda small, trimap, _: wanted(small, trimap), max_unknown=_MAX_PIXELS)
         alpha = _matted(rgb, alpha, _trimap_of(alpha), network)
     elif options.method == "matting":
-        alpha = _matted(rgb, alpha, _trimap_of(alpha), _MATTING)
+        estimate = replace(_MATTING, max_unknown=round(_MATTING.max_unknown * effort))
+        alpha = _matted(rgb, alpha, _trimap_of(alpha), estimate)
     return feathered(shrunk(alpha, options.shrink_px), options.feather_px)
 
 
@@ -115,10 +117,10 @@ def feathered(alpha: U8, by_px: float) -> U8:
     return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
-def decontaminated(rgb: Rgb, alpha: U8) -> Rgb:
+def decontaminated(rgb: Rgb, alpha: U8, *, effort: float = 1.0) -> Rgb:
     """The photo (height × width × 3, 8 or 16 bits) with the subject's own colour where alpha is 1 to 254.
 
-    All other pixels are those of `rgb`, to the bit.
+    All other pixels are those of `rgb`, to the bit. `effort` as in `refined`.
     """
     soft = (alpha > 0) & (alpha < 255)
     box = _box_of(soft, margin=64)
@@ -127,7 +129,7 @@ def decontaminated(rgb: Rgb, alpha: U8) -> Rgb:
     out = rgb.copy()
     top = np.iinfo(rgb.dtype).max
     photo, share, chosen, target = rgb[box], alpha[box], soft[box], out[box]
-    size_wh = _bounded_wh(share.shape, _MAX_COLOUR_PIXELS)
+    size_wh = _bounded_wh(share.shape, round(_MAX_COLOUR_PIXELS * effort))
     # Single pixels: means of colours and of alphas would not fit each other as a pixel's do.
     small = _unit(cv2.resize(photo, size_wh, interpolation=cv2.INTER_NEAREST), top)
     small_share = _unit(cv2.resize(share, size_wh, interpolation=cv2.INTER_NEAREST))

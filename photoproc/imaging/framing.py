@@ -34,13 +34,14 @@ def plan(
     faces: Sequence[Found],
     alpha: U8 | None,
     told_as: float = 1.0,
+    told_size: Size | None = None,
 ) -> list[Frame]:
     """The frames of a photo: one, or one for each of its faces.
 
     `faces` are the largest first; `alpha` is the full-size mask, None where the background is kept.
-    `longest` bounds the longer side. `told_as` is by how much sizes are larger in what warnings say: for a
-    photo that stands for a larger one. Every frame has at least a pixel, and the shape asked for to the
-    pixel. Raises TaskError `no_face` (skip) and `no_face_failed`.
+    `longest` bounds the longer side. `told_as` is by how much sizes are larger in what warnings say, and
+    `told_size` what was asked for there: for a photo that stands for a larger one. Every frame has at least
+    a pixel, and the shape asked for to the pixel. Raises TaskError `no_face` (skip) and `no_face_failed`.
     """
     if isinstance(framing, Face):
         frames = face_frames(framing, size, photo_wh=photo_wh, faces=faces, alpha=alpha)
@@ -52,7 +53,7 @@ def plan(
     else:
         frames = [_whole(size, photo_wh, alpha)]
     share = MAX_PIXELS // max(1, len(frames) // 4)  # of a crowd each gets less
-    return [_sized(frame, size, photo_wh, longest, told_as, share) for frame in frames]
+    return [_sized(frame, size, photo_wh, longest, told_as, told_size or size, share) for frame in frames]
 
 
 def subject_box(alpha: U8) -> Box | None:
@@ -144,6 +145,7 @@ def _sized(
     photo_wh: tuple[int, int],
     longest: int | None,
     told_as: float,
+    told_size: Size,
     max_pixels: int,
 ) -> Frame:
     """The frame with its output size; on whole pixels where that costs no scaling."""
@@ -152,13 +154,14 @@ def _sized(
     asked = _asked(size, ratio)
     told = partial(_times, scale=told_as)
     out, warnings = _shaped(own, ratio), frame.warnings
+    wanted = _times(_asked(told_size, ratio) or out, 1.0)
     if asked is not None and asked[0] * asked[1] <= out[0] * out[1]:
         out = asked
     elif asked is not None and size.enlarge:
-        warnings += (Warn(code="enlarged", message=f"Made larger: from {told(out)} to {told(asked)}."),)
+        warnings += (Warn(code="enlarged", message=f"Made larger: from {told(out)} to {wanted}."),)
         out = asked
     elif asked is not None and (longest is None or max(out) < longest):
-        message = f"The photo has no more than {told(out)} pixels here; {told(asked)} were asked for."
+        message = f"The photo has no more than {told(out)} pixels here; {wanted} were asked for."
         warnings += (Warn(code="smaller_than_asked", message=message),)
     if longest is not None and max(out) > longest:
         scale = longest / max(out)

@@ -19,6 +19,8 @@ _LEVEL_DEG = 1.0
 """Eyes that are level to so many degrees are level; turning would only cost sharpness."""
 _ROOM = 1.03
 """A head that has to be given room gets a little more than it needs."""
+_AIR = 1.08
+"""So much more than it needs has a head that stands well in its frame."""
 _MOVED = 0.05
 """How far the eyes may leave their line to make room for hair, as a share of the height."""
 _OFF = 0.02
@@ -59,7 +61,9 @@ def face_frames(
 def _without_face(framing: Face) -> None:
     if framing.no_face == "skip":
         raise TaskError(
-            "no_face", "No face was found.", "Choose “keep the whole picture” to get it uncropped."
+            "no_face",
+            "No face was found.",
+            "Choose “keep the whole picture” (no_face: keep) to get it uncropped.",
         )
     if framing.no_face == "fail":
         raise TaskError(
@@ -104,7 +108,8 @@ class _Scene:
             roll_deg=roll_deg,
             out_wh=(0, 0),
         )
-        frame = _with_room(frame, seen)
+        least_head = self.framing.head_range[0] if self.framing.head_range else 0.0
+        frame = _with_room(frame, seen, least_head)
         if self.size.fit == "cut":
             return self._kept_inside(frame, [seen], head.eyes, slack=1.0 if head.whole else 1.05)
         return frame if self.alpha is None else self._without_flat_ends(self.alpha, frame, head)
@@ -216,7 +221,7 @@ class _Scene:
             if abs(now - asked) > _OFF
         ]
         if missed:
-            message = f"There was no room to do as asked: {', '.join(missed)}."
+            message = f"There was no room to do as asked: {', '.join(missed)}. A smaller head leaves more."
             warnings.append(Warn(code="framing_changed", message=message))
         allowed = self.framing.head_range
         if allowed is not None and not allowed[0] - 1e-3 <= head <= allowed[1] + 1e-3:
@@ -227,8 +232,12 @@ class _Scene:
         return warnings
 
 
-def _with_room(frame: Frame, head: Upright) -> Frame:
-    """The frame moved up or down a little, then made larger, where it would cut the head."""
+def _with_room(frame: Frame, head: Upright, least_head: float) -> Frame:
+    """The frame moved up or down a little, then made larger, where it would cut the head or all but touch it.
+
+    Only so that it does not touch, the head gets smaller by no more than is within what was asked for, or
+    within `least_head` of the height where it cannot be as asked for anyway.
+    """
     x, y = turned(frame.centre_xy, -frame.roll_deg)
     height = frame.size_wh[1]
     room = (_ROOM - 1) * (head.bottom - head.top)
@@ -238,10 +247,16 @@ def _with_room(frame: Frame, head: Upright) -> Frame:
         y -= min(-above, below, most)
     elif below < 0 <= above:
         y += min(-below, above, most)
-    moved = replace(frame, centre_xy=turned((x, y), frame.roll_deg))
-    if _least_scale(moved, [head], moved.centre_xy, room=1.0) <= 1:
-        return moved
-    return _scaled(moved, _least_scale(moved, [head], moved.centre_xy, room=_ROOM), moved.centre_xy)
+    centre = turned((x, y), frame.roll_deg)
+    moved = replace(frame, centre_xy=centre)
+    if _least_scale(moved, [head], centre, room=1.0) > 1:
+        return _scaled(moved, _least_scale(moved, [head], centre, room=_ROOM), centre)
+    tall = (head.bottom - head.top) / height
+    least = tall - 0.9 * _OFF
+    if least_head and centre != frame.centre_xy:
+        least = min(least, least_head)
+    air = min(_least_scale(moved, [head], centre, room=_AIR), tall / least)
+    return _scaled(moved, max(1.0, air), centre)
 
 
 def _scaled(frame: Frame, scale: float, about: tuple[float, float]) -> Frame:

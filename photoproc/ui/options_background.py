@@ -47,9 +47,9 @@ def choose_background(photos: PhotoService, form: Form) -> None:
 def choose_colour(form: Form, name: str, label: str) -> None:
     """A colour: picked, or written as CSS has it."""
     picker = form.key(f"{name}-pick")
-    solid = _solid(form.values[name])
-    picked = chosen(picker, solid)
-    if picked != solid:
+    shown = _solid(form.values[name])
+    picked = chosen(picker, shown)
+    if picked != shown:
         form.fill({name: picked})
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         form.control(
@@ -60,7 +60,7 @@ def choose_colour(form: Form, name: str, label: str) -> None:
             max_chars=100,
         )
         written = _solid(form.values[name])
-        if written != solid:
+        if written != shown:
             renew(picker)
         draw(
             st.color_picker,
@@ -71,12 +71,12 @@ def choose_colour(form: Form, name: str, label: str) -> None:
         )
 
 
-def _solid(text: str) -> str | None:
-    """A colour as pickers take it; None for what is none."""
+def _solid(text: str) -> str:
+    """A colour as pickers take it; black for what is none, as pickers have it."""
     try:
         return _COLOUR.validate_python(text)[:7]
     except ValidationError:
-        return None
+        return "#000000"
 
 
 def _choose_gradient(form: Form) -> None:

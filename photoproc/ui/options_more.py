@@ -125,11 +125,11 @@ def choose_size(form: Form) -> None:
         )
         left, middle, right = st.columns(3)
         with left:
-            wide = form.control("size.width", st.number_input, "Width, px", 1, 12_000, placeholder="any")
+            wide = form.control("size.width", st.number_input, "Width, px", 0, step=1, placeholder="any")
         with middle:
-            high = form.control("size.height", st.number_input, "Height, px", 1, 12_000, placeholder="any")
+            high = form.control("size.height", st.number_input, "Height, px", 0, step=1, placeholder="any")
         with right:
-            form.control("output.longest", st.number_input, "Longest, px", 16, 12_000, placeholder="any")
+            form.control("output.longest", st.number_input, "Longest, px", 0, step=1, placeholder="any")
         if shape or (wide and high):
             form.choice(
                 "size.fit",
@@ -155,7 +155,7 @@ def choose_output(form: Form, example: str) -> None:
         left, right = st.columns(2)
         with left:
             form.choice("output.profile", "Colour profile", _PROFILES, widget=st.selectbox)
-            form.control("output.dpi", st.number_input, "Print density, dpi", 30, 2400, placeholder="none")
+            form.control("output.dpi", st.number_input, "Print density, dpi", 0, step=1, placeholder="none")
         with right:
             form.choice(
                 "output.metadata",
@@ -176,7 +176,7 @@ def _choose_sheet(form: Form) -> None:
     with left:
         form.choice("sheet.paper", "Paper", _PAPERS, widget=st.selectbox)
     with right:
-        form.control("sheet.copies", st.number_input, "Copies", 1, 200, placeholder="as many as fit")
+        form.control("sheet.copies", st.number_input, "Copies", 0, step=1, placeholder="as many as fit")
 
 
 def _choose_name(form: Form, example: str) -> None:

@@ -1,5 +1,6 @@
 """Recipes that people keep: to choose, to save under a name, to share as a link or JSON."""
 
+from contextlib import suppress
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import streamlit as st
@@ -10,7 +11,7 @@ from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 from photoproc.ui.control import chosen
 from photoproc.ui.options_form import Form
-from photoproc.ui.options_values import values_of
+from photoproc.ui.options_values import fields_of, values_of
 from photoproc.ui.text import escaped, said
 
 _CUSTOM = "Custom"
@@ -28,6 +29,7 @@ def take_from_address(form: Form) -> None:
     st.session_state[taken] = word
     try:
         _fill(form, presets.from_link(word))
+        form.values.pop(_NAME, None)
     except RecipeError as error:
         st.query_params.pop(IN_ADDRESS)
         st.warning(said(error.problem), icon=":material/link_off:")
@@ -35,7 +37,9 @@ def take_from_address(form: Form) -> None:
 
 def take_chosen(photos: PhotoService, form: Form) -> None:
     """Fill the options with the recipe that was just chosen by its name."""
-    before = form.values.setdefault(_NAME, _CUSTOM)
+    if _NAME not in form.values:
+        form.fill({_NAME: _name_of(photos, form)})
+    before = form.values[_NAME]
     name = form.values[_NAME] = chosen(form.key(_NAME), before)
     try:
         if name not in (before, _CUSTOM):
@@ -60,6 +64,17 @@ def choose(photos: PhotoService, form: Form, recipe: Recipe | None) -> None:
                 _save(photos, form, recipe, name)
         with st.popover("Share", icon=":material/share:"):
             _share(form, recipe)
+
+
+def _name_of(photos: PhotoService, form: Form) -> str:
+    """What a recipe is called that the options begin with."""
+    saved = photos.recipes()
+    with suppress(RecipeError):  # the options are not right yet
+        recipe = Recipe.of_fields(fields_of(form.values))
+        for name in (*sorted(saved), *presets.BUILT_IN):
+            if _called(saved, name, recipe) == recipe:
+                return name
+    return _CUSTOM
 
 
 def _called(saved: dict[str, Recipe], name: str, now: Recipe) -> Recipe | None:

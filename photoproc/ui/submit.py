@@ -21,7 +21,7 @@ def offer(
     recipe: Recipe | None,
 ) -> None:
     """The button, and what it will take."""
-    with st.container(key="go-ready" if given else "go"):
+    with st.container(key="go-ready" if given and recipe is not None else "go"):
         pressed = st.button(
             "Process photos",
             type="primary",

@@ -86,6 +86,42 @@ def test_one_photo_is_one_photo(api: Api) -> None:
     check_problem(api.client.post("/v1/remove", files=two), 400, "one_photo")
 
 
+@pytest.mark.parametrize(
+    ("fields", "query", "said"),
+    [
+        ({"modell": "u2netp"}, {}, "modell: there is no such field."),
+        ({"model": "u3net"}, {}, "u3net"),
+        ({"width": "99999"}, {}, "width: it may be at most 12,000."),
+        ({"format": "gif"}, {"model": "u2netp"}, "format: there is only 'png'"),
+        ({"colour": "reddish"}, {"model": "u2netp"}, "background.colour: "),
+    ],
+)
+def test_fields_of_a_form_are_read_or_refused_by_their_names(
+    api: Api, running: Runtime, fields: dict[str, str], query: dict[str, str], said: str
+) -> None:
+    before = left(running)
+    answer = api.client.post("/v1/remove", params=query, files={"file": jpeg()}, data=fields)
+    assert said in answer.json()["title"]
+    assert answer.status_code == 422
+    assert left(running) == before
+
+
+@pytest.mark.models
+def test_fields_of_a_form_and_of_the_address_are_one_recipe(api: Api) -> None:
+    fields = {"format": "webp", "colour": "rgb(0 128 255)", "width": "64"}
+    answer = api.client.post(
+        "/v1/remove", params={"aspect": "1:1"}, files={"file": sample("coffee.png")}, data=fields
+    )
+    assert answer.headers["content-type"] == "image/webp"
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert image.size == (64, 64)
+        assert image.mode == "RGB"
+        red, green, blue = image.convert("RGB").getpixel((1, 1))  # type: ignore[misc]
+        assert (red < 12, abs(green - 128) < 12, blue > 243) == (True, True, True)
+    named = api.client.post("/v1/remove?recipe=Product shot", content=sample("coffee.png"))
+    assert (named.status_code, named.headers["content-type"]) == (200, "image/jpeg")
+
+
 def test_where_it_takes_too_long_the_job_goes_on(api: Api, change: Changed) -> None:
     change(remove_timeout_s=0.01)
     problem = check_problem(
@@ -113,7 +149,8 @@ KEEP = {"background": {"kind": "keep"}}
         ({"no_face": "skip"}, "invalid_recipe", "no_face: "),
         ({"recipe": json.dumps(KEEP), "quality": "80"}, "recipe_twice", "quality: "),
         ({"recipe": json.dumps(KEEP), "model": "u2netp", "crop": "none"}, "recipe_twice", "crop: "),
-        ({"recipe": "Passport"}, "invalid_recipe", "recipe: "),
+        ({"recipe": "Passport"}, "invalid_recipe", "output.sheet: "),
+        ({"recipe": "Nobody’s"}, "invalid_recipe", "recipe: "),
         ({"recipe": '{"models": ["u2netp"], "crop": "face"}'}, "invalid_recipe", "crop: "),
         ({"recipe": '{"models": ["u2netp", "u2net"]}'}, "invalid_recipe", "models: "),
         (

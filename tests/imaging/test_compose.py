@@ -217,3 +217,28 @@ def test_nothing_of_what_was_removed_stays_in_the_file(background: Background) -
     other = np.asarray(picture(seed=2))
     look = Look(background=background)
     assert np.array_equal(compose.compose(rgb, alpha, look), compose.compose(other, alpha, look))
+
+
+@pytest.mark.parametrize("top", [255, 65535])
+def test_a_preview_of_a_cutout_has_no_darker_edge_and_shows_what_the_file_shows(top: int) -> None:
+    kind = np.uint8 if top == 255 else np.uint16
+    cutout = np.zeros((240, 360, 4), kind)
+    cutout[60:181, 100:251] = np.array([200, 120, 40, 255]) * (top // 255)
+    cutout[60:181, 251, :3] = cutout[100, 100, :3]
+    cutout[60:181, 251, 3] = top // 2
+    small = compose.shrunk(cutout, (90, 60))
+    assert (small.dtype, small.shape) == (cutout.dtype, (60, 90, 4))
+    seen = small[..., 3] > 0
+    assert seen[30, 50]
+    assert np.abs(small[seen][:, :3] / (top / 255) - (200, 120, 40)).max() <= 2
+    assert not small[~seen].any()
+    assert abs(small[..., 3].mean() - cutout[..., 3].mean()) < 0.01 * top
+
+
+@pytest.mark.parametrize("shape", [(150, 100), (150, 100, 3)])
+def test_a_preview_of_an_opaque_picture_averages_it(shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(3).integers(0, 256, shape).astype(np.uint8)
+    small = compose.shrunk(values, (20, 30))
+    assert small.shape == (30, 20, *shape[2:])
+    assert abs(float(small.mean()) - float(values.mean())) < 6
+    assert small.std() < 0.6 * values.std()

@@ -113,6 +113,15 @@ def test_matting_on_a_bounded_size_and_enlarged_by_the_photo_is_as_good(
     assert off(found, hairy.alpha) < 0.6 * off(hairy.mask, hairy.alpha)
 
 
+def test_a_look_with_less_effort_shows_nearly_the_same(hairy: Scene) -> None:
+    found = edges.refined(hairy.rgb, hairy.mask, MATTING)
+    look = edges.refined(hairy.rgb, hairy.mask, MATTING, effort=0.25)
+    assert off(look, hairy.alpha) < 0.6 * off(hairy.mask, hairy.alpha)
+    assert off(look, found) < 0.35 * off(hairy.mask, found)
+    cleaned = edges.decontaminated(hairy.rgb, hairy.alpha, effort=0.25)
+    assert off_colour(cleaned, hairy) < 0.4 * off_colour(hairy.rgb, hairy)
+
+
 def test_far_from_the_edge_the_subject_stays_opaque_and_the_rest_empty(hairy: Scene) -> None:
     reach = 40
     inside = binary_erosion(hairy.mask == 255, np.ones((reach, reach)))

@@ -73,6 +73,52 @@ def test_the_picker_and_the_text_are_one_colour(service: PhotoService) -> None:
     assert control(app, "Background colour").value == "#00ff00"
 
 
+@pytest.mark.parametrize("wrong", ["blurple", ""])
+def test_a_colour_after_one_that_was_none_is_the_one_that_was_written(
+    service: PhotoService, wrong: str
+) -> None:
+    app = choose(dashboard(), {"Background": "Colour", "Background colour": wrong})
+    choose(app, {"Background colour": "oklch(70% 0.1 200)"})
+    assert control(app, "Background colour").value == "oklch(70% 0.1 200)"
+    assert not app.error
+    choose(app, {"Background colour": wrong, "Pick background colour": "#00ff00"})
+    assert control(app, "Background colour").value == "#00ff00"
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "said"),
+    [
+        ("Width, px", 99_999, "size.width: it may be at most 12,000"),
+        ("Height, px", 0, "size.height: it must be at least 1"),
+        ("Longest, px", 3, "output.longest: it must be at least 16"),
+        ("Print density, dpi", 5000, "output.dpi: it may be at most 2,400"),
+    ],
+)
+def test_an_impossible_number_is_said_and_not_processed(
+    service: PhotoService, label: str, value: int, said: str
+) -> None:
+    app = press(dashboard(), "Try with sample photos")
+    choose(app, {label: value})
+    assert said in plain(app)
+    (process,) = [button for button in app.button if button.label == "Process photos"]
+    assert process.disabled
+
+
+def test_a_recipe_that_has_a_name_is_called_by_it(service: PhotoService) -> None:
+    app = choose(dashboard(), {"Background": "Blur", "Strength": 4, "Name": "Soft"})
+    press(app, "Save recipe")
+    fields = {"models": ["u2netp"], "background": {"kind": "blur", "radius": 0.04}}
+    link = to_link(Recipe.of_fields(fields))
+    assert control(dashboard(recipe=link), "Recipe").value == "Soft"
+    app = press(
+        press(choose(dashboard(), {"Recipe": "Passport"}), "Try with sample photos"), "Process photos"
+    )
+    (job, *_) = service.jobs()
+    service.cancel(job.id)
+    assert control(dashboard(again=job.id), "Recipe").value == "Passport"
+    service.forget_recipe("Soft")
+
+
 def test_a_face_preset_brings_its_own_size_and_may_be_changed(service: PhotoService) -> None:
     app = choose(dashboard(), {"Crop": "Face", "Portrait": "Passport (35 × 45 mm)"})
     assert control(app, "Head").value == 76  # rounded; kept exactly
