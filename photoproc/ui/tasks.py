@@ -47,9 +47,10 @@ def _filter(job: Job) -> str:
     counts |= {state.value.capitalize(): getattr(job.counts, state.value) for state in TaskState}
     name = _name(job.id)
     if name not in st.session_state or came_back():
-        asked = st.query_params.get("show")
-        st.session_state[name] = next((word for word in _SHOW if _slug(word) == asked), _ALL)
-        renew(name)
+        asked = next((word for word in _SHOW if _slug(word) == st.query_params.get("show")), _ALL)
+        if asked != st.session_state.get(name):
+            st.session_state[name] = asked
+            renew(name)
     # Always the same choices: the bar neither moves nor forgets what is chosen while counts change.
     shown = str(
         draw(
