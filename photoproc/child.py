@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +24,9 @@ from photoproc.models.catalogue import spec_of
 from photoproc.recipe import Recipe
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from photoproc.finish import Finish, Finished
     from photoproc.imaging.decode import PhotoInfo
     from photoproc.pipeline import Pipeline
@@ -215,6 +218,42 @@ def thumbnail(photo: Path, target: Path, longest: int, max_pixels: int) -> Probl
     except FileNotFoundError:  # dropped, or made a job, meanwhile
         return not_found("photo").problem
     return None
+
+
+def compare(photos: Sequence[Sequence[Path]]) -> list[tuple[float, float, tuple[float, ...]] | None]:
+    """How far the masks of each photo are from each other: disagreement, edge error, each from the others.
+
+    None where a mask is gone or damaged.
+    """
+    from photoproc.imaging import agreement
+
+    found: list[tuple[float, float, tuple[float, ...]] | None] = []
+    for paths in photos:
+        masks = [mask for path in paths if (mask := _decoded_mask(path)) is not None]
+        if len(masks) < max(2, len(paths)):
+            found.append(None)
+            continue
+        one = agreement.agreement(masks)
+        found.append((one.disagreement, one.edge_error, one.apart))
+    return found
+
+
+def show_difference(masks: Sequence[Path], size_wh: tuple[int, int], target: Path) -> Problem | None:
+    """Write a WebP that lies over a photo and shows where its masks differ: clear, then yellow to red."""
+    from photoproc.imaging import agreement, encode
+
+    read = [mask for path in masks if (mask := _decoded_mask(path)) is not None]
+    if len(read) < 2:
+        return not_found("mask").problem
+    target.write_bytes(encode.to_preview(agreement.heat(agreement.spread(read, size_wh))))
+    return None
+
+
+def _decoded_mask(path: Path) -> "NDArray[np.uint8] | None":
+    from photoproc.imaging import encode
+
+    data = _read_mask(path)
+    return None if data is None else encode.from_mask_png(data)
 
 
 def out_of_memory() -> Problem:

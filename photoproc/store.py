@@ -13,6 +13,7 @@
     events:<job>:<k>       the log of its changes, thirty-two a record
     figures:<model>        how its tasks ended here and what their steps took
     recipes:<owner>        the recipes somebody saved, by name
+    apart:<job>:<k>        how far the masks of its photos are from each other, fifty photos a record
 
 Every change happens in one transaction of SQLite, synced to disk. `ledger.py` keeps progress and log,
 `queue.py` the tasks that run; here are the jobs themselves.
@@ -323,6 +324,21 @@ class Store(Queue):
             cache.set(f"recipes:{owner}", {one: kept[one] for one in kept if one != name})
             return name in kept
 
+    def distances(self, job_id: str, photo_count: int) -> dict[int, dict[str, Any]]:
+        """What `keep_distances` kept of a job with so many photos, by the photo's place."""
+        places = range(0, photo_count, PHOTOS_PER_RECORD)
+        kept = self._db.get_many([_apart_key(job_id, place) for place in places])
+        return {int(place): found for record in kept.values() for place, found in record.items()}
+
+    def keep_distances(self, job_id: str, found: Mapping[int, Mapping[str, Any]]) -> None:
+        """Keep how far masks of some photos of a job are from each other; nothing where it is deleted."""
+        with self._db.change() as cache:
+            if cache.get(f"job:{job_id}") is None:
+                return
+            for place, distance in found.items():
+                key = _apart_key(job_id, place)
+                cache.set(key, {**cache.get(key, {}), str(place): dict(distance)})
+
     def rename(self, job_id: str, title: str) -> None:
         """Give a job another title."""
         with self._db.change() as cache:
@@ -349,8 +365,13 @@ class Store(Queue):
             cache.delete(f"job:{job_id}")
             for start in range(0, record["photo_count"], PHOTOS_PER_RECORD):
                 cache.delete(f"photos:{job_id}:{start // PHOTOS_PER_RECORD}")
+                cache.delete(_apart_key(job_id, start))
             for number in range(len(progress.states)):
                 cache.delete(f"task:{job_id}:{number}")
+
+
+def _apart_key(job_id: str, place: int) -> str:
+    return f"apart:{job_id}:{place // PHOTOS_PER_RECORD}"
 
 
 def _photos_key(job_id: str, place: int) -> str:

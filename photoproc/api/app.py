@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 import photoproc
 from photoproc.api import (
     callers,
+    comparisons,
     events,
     jobs,
     kept,
@@ -57,6 +58,7 @@ def create_api(service: Callable[[], PhotoService], *, origins: tuple[str, ...] 
         jobs.create(service, gates),
         pictures.create(service, gates),
         events.create(service, gates, door),
+        comparisons.create(service, gates),
         single.create(service, gates),
         kept.create(service, gates),
     ):

@@ -43,6 +43,7 @@ _STATUS: Mapping[str, int] = {
     "background_missing": 422,
     "weights_missing": 409,
     "superseded": 409,
+    "one_model": 409,
     "no_photos": 422,
     "too_many_photos": 422,
     "too_many_requests": 429,

@@ -47,6 +47,8 @@ def show_actions(photos: PhotoService, job: Job) -> None:
             disabled=not counts.done,
         )
         if over:
+            if len(job.recipe.task_models) > 1 and st.button("Compare models", icon=":material/compare:"):
+                st.switch_page("compare.py", query_params={"job": job.id})
             if st.button("Process again with…", icon=":material/replay:"):
                 st.switch_page("process.py", query_params={"again": job.id})
         elif st.button("Cancel job", icon=":material/cancel:"):

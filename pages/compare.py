@@ -1,0 +1,85 @@
+"""Compare: the jobs with several models, or one of them with its models side by side."""
+
+import time
+
+import streamlit as st
+
+from photoproc.bootstrap import service
+from photoproc.errors import PhotoprocError
+from photoproc.service import PhotoService
+from photoproc.ui.address import go
+from photoproc.ui.compare import compare
+from photoproc.ui.comparison import say_how_far, show_times
+from photoproc.ui.guard import guarded
+from photoproc.ui.joblist import job_list
+from photoproc.ui.links import link_token
+from photoproc.ui.text import escaped, plural, said, state_words
+from photoproc.ui.timer import stop_timer
+
+
+def list_comparisons(photos: PhotoService) -> None:
+    """All jobs with two models or more, newest first."""
+    st.subheader("Compare")
+    found = [job for job in photos.jobs(limit=None) if len(job.recipe.task_models) > 1]
+    if not found:
+        st.markdown(
+            "See where models disagree about your own photos, and what each takes. "
+            "Process some photos with two models or more; they will be listed here."
+        )
+        if st.button("Process photos", type="primary", icon=":material/content_cut:"):
+            st.switch_page("process.py")
+        return
+    opened = job_list(photos, found[:50], now=time.time(), key="comparisons")
+    if opened is not None:
+        go({"job": opened})
+    if len(found) > 50:
+        st.caption(f"and {len(found) - 50:,} earlier ones: find them on the Jobs page")
+
+
+def one_comparison(photos: PhotoService, job_id: str) -> None:
+    """The models of a job: what they took, then the photos, worst first."""
+    try:
+        job = photos.job(job_id)
+    except PhotoprocError as error:
+        st.error(said(error.problem), icon=":material/error:")
+        if st.button("Show all comparisons"):
+            go({})
+        return
+    with st.container(horizontal=True):
+        if st.button("All comparisons", icon=":material/arrow_back:", type="tertiary"):
+            go({})
+        if st.button("Open the job", icon=":material/photo_library:", type="tertiary"):
+            st.switch_page("jobs.py", query_params={"job": job.id})
+    st.subheader(escaped(job.title), anchor=False)
+    models = " · ".join(escaped(name) for name in job.recipe.models)
+    st.caption(f"{plural(job.photo_count, 'photo')} with {models}")
+
+    @st.fragment(run_every=1.0)
+    @guarded
+    def live() -> None:
+        found = photos.comparison(job_id)
+        if not found.job.state.final:
+            st.caption(
+                f"{state_words(found.job)}: {found.job.counts.finished:,} of {found.job.counts.total:,}"
+            )
+        with st.expander("What each model took", expanded=True):
+            show_times(found)
+        say_how_far(found)
+        compare(found, token=link_token(photos, job_id), key=f"compare-{job_id}")
+        if found.job.state.final and found.measured == found.to_measure:
+            stop_timer()
+
+    live()
+
+
+def main() -> None:
+    """The page."""
+    photos = service()
+    job_id = st.query_params.get("job")
+    if job_id:
+        one_comparison(photos, job_id)
+    else:
+        list_comparisons(photos)
+
+
+main()

@@ -1,0 +1,231 @@
+"""Several models over the same photos: how far their masks are apart, and what each took.
+
+A comparison is a job with two models or more. Nothing here says who is right: models of one family (u2net,
+u2netp, silueta) are trained on the same photos and err together.
+"""
+
+import statistics
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from photoproc import child
+from photoproc.blobs import Blobs
+from photoproc.engine import Engine
+from photoproc.errors import InputError, PhotoError, not_found
+from photoproc.jobs import Job, Photo, Task, TaskState
+from photoproc.models.catalogue import CATALOGUE
+from photoproc.store import Store
+
+_AT_ONCE = 24
+"""Photos whose masks are compared in one call: about a quarter of a second."""
+_LONGEST = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distance:
+    """How far the masks of a photo are apart, 0 (the same) to 1; see `imaging.agreement` for the formulas.
+
+    `apart` has the disagreement of each model with the others.
+    """
+
+    disagreement: float
+    edge_error: float
+    apart: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedPhoto:
+    """A photo with its tasks, one a model; `distance` is None while fewer than two masks can be compared."""
+
+    place: int
+    photo: Photo
+    tasks: tuple[Task, ...]
+    distance: Distance | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Seconds of several runs; quantiles are interpolated between them (Hyndman and Fan's type 7)."""
+
+    count: int
+    mean: float
+    p50: float
+    p95: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Spread | None":
+        """None of none."""
+        if not seconds:
+            return None
+        cuts = statistics.quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else []
+        p50, p95 = (cuts[49], cuts[94]) if cuts else (seconds[0], seconds[0])
+        return cls(count=len(seconds), mean=statistics.fmean(seconds), p50=p50, p95=p95)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTimes:
+    """What a model took in a job. Tasks whose mask was kept from before ran no model and count nowhere else.
+
+    `warm` has the whole of tasks that found the model loaded, `inference` the model alone in those; `cold`
+    the whole of tasks that had to load it first, `load` only that. `steps` are means over all that ran it.
+    """
+
+    model: str
+    done: int
+    failed: int
+    kept: int
+    warm: Spread | None
+    inference: Spread | None
+    cold: Spread | None
+    load: Spread | None
+    steps: Mapping[str, float] = field(default_factory=dict)
+    providers: tuple[str, ...] = ()
+    photos_per_s: float | None = None
+    """With all children at work on it: children ÷ the mean of warm tasks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A job's models side by side: its photos in their order, of which so many are measured so far."""
+
+    job: Job
+    photos: tuple[ComparedPhoto, ...]
+    times: tuple[ModelTimes, ...]
+    measured: int
+    to_measure: int
+
+
+class Comparisons:
+    """The part of the service that compares models."""
+
+    def __init__(self, *, store: Store, blobs: Blobs, engine: Engine, previewer: Engine) -> None:
+        self._compared = store
+        self._masks = blobs
+        self._runs_tasks, self._compares = engine, previewer
+        self._measuring = threading.Lock()
+
+    def comparison(self, job_id: str, *, measure: bool = True) -> Comparison:
+        """A job's models side by side; raises not_found, and InputError one_model.
+
+        With `measure` some of the photos whose masks were not compared yet are, so that who asks again and
+        again sees all of them soon; `measured` and `to_measure` say how far that is.
+        """
+        job = self._compared.job(job_id)
+        models = job.recipe.task_models
+        if len(models) < 2:
+            raise InputError(
+                "one_model",
+                f"“{job.title}” was processed with one model: there is nothing to compare.",
+                "Process its photos again with two models or more.",
+            )
+        tasks = list(self._compared.tasks(job_id))
+        rows = [tasks[start : start + len(models)] for start in range(0, len(tasks), len(models))]
+        kept = self._compared.distances(job_id, job.photo_count)
+        ready = {place: _done(row) for place, row in enumerate(rows) if len(_done(row)) > 1}
+        wanted = [place for place, done in ready.items() if kept.get(place, {}).get("models") != _names(done)]
+        if measure and wanted and self._measuring.acquire(blocking=False):
+            try:
+                fresh = self._measured({place: ready[place] for place in wanted[:_AT_ONCE]})
+            finally:
+                self._measuring.release()
+            self._compared.keep_distances(job_id, fresh)
+            kept |= fresh
+            wanted = [place for place in wanted if place not in fresh]
+        photos = tuple(
+            ComparedPhoto(
+                place=place,
+                photo=row[0].photo,
+                tasks=tuple(row),
+                distance=_distance(kept[place]) if place in ready and place not in wanted else None,
+            )
+            for place, row in enumerate(rows)
+        )
+        children = self._runs_tasks.capacity
+        times = tuple(
+            _times(model, tasks[lane :: len(models)], children) for lane, model in enumerate(models)
+        )
+        return Comparison(
+            job=job, photos=photos, times=times, measured=len(ready) - len(wanted), to_measure=len(ready)
+        )
+
+    def difference(self, job_id: str, place: int) -> bytes:
+        """A WebP over a photo of a job, where the masks of its models differ; raises not_found."""
+        models = self._compared.job(job_id).recipe.task_models
+        numbers = range(place * len(models), (place + 1) * len(models))
+        done = _done(list(self._compared.tasks(job_id, numbers)))
+        if len(done) < 2:
+            raise not_found("mask")
+        wide, high = done[0].photo.size_wh
+        scale = min(1.0, _LONGEST / max(wide, high))
+        size_wh = (max(1, round(wide * scale)), max(1, round(high * scale)))
+        with self._masks.scratch() as target:
+            answer = self._compares.submit(child.show_difference, self._paths(done), size_wh, target)
+            problem = self._compares.result(answer)
+            if problem is not None:
+                raise PhotoError(problem.code, problem.message, problem.advice)
+            return target.read_bytes()
+
+    def _measured(self, rows: Mapping[int, Sequence[Task]]) -> dict[int, dict[str, object]]:
+        answer = self._compares.submit(child.compare, [self._paths(done) for done in rows.values()])
+        distances = self._compares.result(answer)
+        fresh: dict[int, dict[str, object]] = {}
+        for (place, done), found in zip(rows.items(), distances, strict=True):
+            fresh[place] = {"models": _names(done), "found": found}
+        return fresh
+
+    def _paths(self, done: Sequence[Task]) -> list[Path]:
+        found = (
+            self._masks.mask(task.photo.sha256, task.model, CATALOGUE[task.model].weights_id) for task in done
+        )
+        return [path or Path() for path in found]
+
+
+def worst_first(photos: Sequence[ComparedPhoto]) -> list[ComparedPhoto]:
+    """Photos by how much their masks disagree, then in their order; those that cannot be compared last."""
+    return sorted(
+        photos, key=lambda one: -1.0 if one.distance is None else one.distance.disagreement, reverse=True
+    )
+
+
+def _done(row: Sequence[Task]) -> list[Task]:
+    return [task for task in row if task.state is TaskState.DONE and task.model in CATALOGUE]
+
+
+def _names(done: Sequence[Task]) -> list[str]:
+    return [task.model for task in done]
+
+
+def _distance(kept: Mapping[str, object]) -> Distance | None:
+    found, models = kept["found"], kept["models"]
+    if found is None:  # a mask is gone
+        return None
+    assert isinstance(found, Sequence)
+    assert isinstance(models, Sequence)
+    disagreement, edge_error, apart = found
+    return Distance(
+        disagreement=disagreement, edge_error=edge_error, apart=dict(zip(models, apart, strict=True))
+    )
+
+
+def _times(model: str, tasks: Sequence[Task], children: int) -> ModelTimes:
+    done = [task for task in tasks if task.state is TaskState.DONE]
+    ran = [task for task in done if "inference" in task.seconds]
+    cold = [task for task in ran if "load" in task.seconds]
+    warm = [task for task in ran if "load" not in task.seconds]
+    whole = Spread.of([sum(task.seconds.values()) for task in warm])
+    steps = dict.fromkeys(step for task in ran for step in task.seconds)
+    return ModelTimes(
+        model=model,
+        done=len(done),
+        failed=sum(task.state is TaskState.FAILED for task in tasks),
+        kept=len(done) - len(ran),
+        warm=whole,
+        inference=Spread.of([task.seconds["inference"] for task in warm]),
+        cold=Spread.of([sum(task.seconds.values()) for task in cold]),
+        load=Spread.of([task.seconds["load"] for task in cold]),
+        steps={step: statistics.fmean(task.seconds.get(step, 0.0) for task in ran) for step in steps},
+        providers=tuple(dict.fromkeys(task.provider for task in ran if task.provider)),
+        photos_per_s=children / whole.mean if whole is not None and whole.mean else None,
+    )

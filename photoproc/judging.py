@@ -1,0 +1,173 @@
+"""From votes to a ranking: Bradley–Terry strengths with what is known of them, and whether sides biased it.
+
+Runs in a child process: choix and scipy are not the server's to load.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import permutations
+from math import sqrt
+from typing import NamedTuple
+
+import choix
+import numpy as np
+from numpy.typing import NDArray
+
+_Z = 1.959964
+"""The normal distribution's 97.5 % quantile: intervals hold 95 %."""
+_ROUNDS = 400
+"""Of the bootstrap."""
+_TINY = 0.01
+"""Of a win, for every two models each way: strengths stay finite, also of votes that leave a pair out."""
+
+
+class Choice(StrEnum):
+    """What somebody said of two cutouts of one photo."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    TIE = "tie"
+    BOTH_BAD = "both_bad"
+
+
+class Ballot(NamedTuple):
+    """Which models were on which side, and what was said."""
+
+    left: str
+    right: str
+    choice: Choice
+
+
+class Share(NamedTuple):
+    """A share with its 95 % interval, and of how many."""
+
+    share: float
+    low: float
+    high: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A model among those that were voted on.
+
+    `strength` is the Bradley–Terry parameter, natural logarithm, with mean 0 over the models; `low` to `high`
+    its bootstrap 95 % interval. `preferred` is how often it was preferred where it was shown, ties half, with
+    Wilson's interval. `bad` counts its votes in which both were called bad.
+    """
+
+    model: str
+    strength: float
+    low: float
+    high: float
+    preferred: Share
+    bad: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """The models, best first. `enough`: the votes tell at least two of them apart, with 95 %.
+
+    `ahead`: they tell the first from the second. `left` is how often the left side won where one did.
+    """
+
+    standings: tuple[Standing, ...]
+    votes: int
+    enough: bool
+    ahead: bool
+    left: Share
+
+    @property
+    def side_bias(self) -> bool:
+        """Whether people chose one side more often than chance explains (95 %)."""
+        return self.left.total > 0 and not self.left.low <= 0.5 <= self.left.high
+
+
+def rank(
+    models: Sequence[str], ballots: Sequence[Ballot], *, seed: int = 0, rounds: int = _ROUNDS
+) -> Ranking:
+    """Rank models by votes on pairs of them: Bradley and Terry 1952, fitted by Maystre and Grossglauser's
+    I-LSR (2015) as choix has it.
+
+    A tie, and two that are both bad, count half a win for each (Davidson's ties would need a parameter of
+    their own). Intervals are percentiles of fits to votes drawn anew with replacement (Efron 1979). Before
+    the first vote, each of two models has won once: three votes of one mind prove nothing yet.
+    """
+    names = list(dict.fromkeys(models))
+    place = {name: number for number, name in enumerate(names)}
+    known = [one for one in ballots if one.left in place and one.right in place and one.left != one.right]
+    before = list(permutations(range(len(names)), 2))
+    sides = np.array([*before, *((place[one.left], place[one.right]) for one in known)], int).reshape(-1, 2)
+    left = np.array([*(1.0 for _ in before), *(_points(one.choice) for one in known)])
+    fitted = _fit(len(names), sides, left)
+    drawn = np.random.default_rng(seed)
+    again = np.array(
+        [
+            _fit(len(names), sides[some], left[some])
+            for some in (drawn.integers(0, len(left), len(left)) for _ in range(rounds if known else 0))
+        ]
+    ).reshape(-1, len(names))
+    order = np.argsort(-fitted, kind="stable")
+    apart = [
+        _apart(again[:, one] - again[:, other]) for at, one in enumerate(order) for other in order[at + 1 :]
+    ]
+    return Ranking(
+        standings=tuple(_standing(names[one], fitted[one], again[:, one], known) for one in order),
+        votes=len(known),
+        enough=any(apart),
+        ahead=bool(apart) and apart[0],
+        left=share(
+            sum(one.choice is Choice.LEFT for one in known),
+            sum(one.choice in (Choice.LEFT, Choice.RIGHT) for one in known),
+        ),
+    )
+
+
+def share(wins: float, count: float) -> Share:
+    """A share of `count` with Wilson's score interval of 95 % (1927)."""
+    if not count:
+        return Share(0.5, 0.0, 1.0, 0)
+    part, square = wins / count, _Z * _Z
+    middle = (part + square / (2 * count)) / (1 + square / count)
+    reach = _Z / (1 + square / count) * sqrt(part * (1 - part) / count + square / (4 * count * count))
+    return Share(part, max(0.0, middle - reach), min(1.0, middle + reach), count)
+
+
+def _points(choice: Choice) -> float:
+    """The left side's part of a win."""
+    return {Choice.LEFT: 1.0, Choice.RIGHT: 0.0}.get(choice, 0.5)
+
+
+def _fit(count: int, sides: NDArray[np.int_], left: NDArray[np.float64]) -> NDArray[np.float64]:
+    if count < 2:
+        return np.zeros(count)
+    wins = np.full((count, count), _TINY)
+    np.fill_diagonal(wins, 0)
+    np.add.at(wins, (sides[:, 0], sides[:, 1]), left)
+    np.add.at(wins, (sides[:, 1], sides[:, 0]), 1 - left)
+    found: NDArray[np.float64] = np.array(choix.ilsr_pairwise_dense(wins, max_iter=1000, tol=1e-6))
+    found -= found.mean()
+    return found
+
+
+def _apart(differences: NDArray[np.float64]) -> bool:
+    """Whether a bootstrap interval of the difference of two strengths leaves out 0."""
+    if not len(differences):
+        return False
+    low, high = np.percentile(differences, (2.5, 97.5))
+    return bool(low > 0 or high < 0)
+
+
+def _standing(name: str, strength: float, again: NDArray[np.float64], known: Sequence[Ballot]) -> Standing:
+    low, high = np.percentile(again, (2.5, 97.5)) if len(again) else (-np.inf, np.inf)
+    mine = [ballot for ballot in known if name in (ballot.left, ballot.right)]
+    points = (_points(one.choice) if one.left == name else 1 - _points(one.choice) for one in mine)
+    return Standing(
+        model=name,
+        strength=float(strength),
+        low=float(low),
+        high=float(high),
+        preferred=share(sum(points), len(mine)),
+        bad=sum(ballot.choice is Choice.BOTH_BAD for ballot in mine),
+    )

@@ -1,0 +1,68 @@
+"""What is around the photos of a comparison: what each model took, and what disagreement means."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from photoproc.comparison import Comparison, ModelTimes, Spread
+from photoproc.ui.text import duration, escaped, plural
+
+_MEANT = """1 − the mean soft IoU (Σ min ÷ Σ max) of all pairs of masks; “at the edges”: the mean difference
+of alpha in a band of 2 % around the edges. It says where to look, not who is right: models of one family
+(u2net, u2netp, silueta) err together."""
+
+
+def show_times(found: Comparison) -> None:
+    """A line a model: what it took here, where it ran."""
+    st.markdown(_table(found.times))
+    notes = [f"Warm: the model was loaded already. {plural(len(found.times), 'model')} shared the machine."]
+    if any(one.kept for one in found.times):
+        notes.append("Masks from an earlier run took no time and are not counted.")
+    st.caption(" ".join(notes))
+
+
+def say_how_far(found: Comparison) -> None:
+    """What the photos are sorted by, and how many are still to be measured."""
+    if found.measured < found.to_measure:
+        st.progress(
+            found.measured / found.to_measure,
+            text=f"Comparing masks: {found.measured:,} of {plural(found.to_measure, 'photo')}",
+        )
+    elif not found.to_measure:
+        st.caption("No photo has masks of two models yet.")
+    else:
+        st.caption("Disagreement of the models’ masks, worst first", help=_MEANT)
+
+
+def _table(times: Sequence[ModelTimes]) -> str:
+    head = [
+        "Model",
+        "Photo, warm p50",
+        "p95",
+        "Model alone",
+        "Loading",
+        "Photos/s",
+        "Done",
+        "Failed",
+        "Ran on",
+    ]
+    rows = [
+        [
+            f"**{escaped(one.model)}**",
+            _time(one.warm, "p50"),
+            _time(one.warm, "p95"),
+            _time(one.inference, "p50"),
+            _time(one.load, "mean"),
+            "–" if one.photos_per_s is None else f"{one.photos_per_s:.2g}",
+            f"{one.done:,}" + (f" ({one.kept:,} masks kept)" if one.kept else ""),
+            f"{one.failed:,}",
+            escaped(", ".join(name.removesuffix("ExecutionProvider") for name in one.providers)) or "–",
+        ]
+        for one in times
+    ]
+    lines = [head, [":--", *["--:"] * 7, ":--"], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _time(spread: Spread | None, which: str) -> str:
+    return "–" if spread is None else duration(getattr(spread, which))
