@@ -127,7 +127,7 @@ class Bench:
         own = os.environ.get("PHOTOPROC_MODEL_DIR")
         folders = Weights(Path(own) if own else None).folders()
         found = [folder / f"{model}.onnx" for folder in folders]
-        found += [folder / model / f"{model}.onnx" for folder in folders]
+        found += [folder / "models" / model / f"{model}.onnx" for folder in folders]
         there = next((path for path in found if path.is_file()), None)
         if there is None:
             raise SystemExit(f"There are no weights of {model} in {', '.join(map(str, folders))}.")
