@@ -54,7 +54,7 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
     models = " · ".join(escaped(name) for name in job.recipe.models)
     st.caption(f"{plural(job.photo_count, 'photo')} with {models}")
 
-    @st.fragment(run_every=1.0)
+    @st.fragment(run_every=1.0 if len(job.recipe.task_models) > 1 else None)
     @guarded
     def live() -> None:
         found = photos.comparison(job_id)
