@@ -184,6 +184,7 @@ def submit_form(service: PhotoService, form: forms.Received, caller: Caller, key
 
 def recipe_called(service: PhotoService, text: str, caller: Caller) -> Recipe:
     """A recipe as JSON, or the name of a saved one; the default model on nothing without."""
+    text = text.strip()
     if not text:
         return Recipe(models=(service.settings.default_model,))
     if text.startswith("{"):

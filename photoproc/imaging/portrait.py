@@ -239,7 +239,7 @@ def _with_room(frame: Frame, head: Upright, least_head: float) -> Frame:
     within `least_head` of the height where it cannot be as asked for anyway.
     """
     x, y = turned(frame.centre_xy, -frame.roll_deg)
-    height = frame.size_wh[1]
+    height, placed = frame.size_wh[1], y
     room = (_ROOM - 1) * (head.bottom - head.top)
     above, below = head.top - (y - height / 2) - room, y + height / 2 - head.bottom - room
     most = _MOVED * height
@@ -253,7 +253,7 @@ def _with_room(frame: Frame, head: Upright, least_head: float) -> Frame:
         return _scaled(moved, _least_scale(moved, [head], centre, room=_ROOM), centre)
     tall = (head.bottom - head.top) / height
     least = tall - 0.9 * _OFF
-    if least_head and centre != frame.centre_xy:
+    if least_head and y != placed:
         least = min(least, least_head)
     air = min(_least_scale(moved, [head], centre, room=_AIR), tall / least)
     return _scaled(moved, max(1.0, air), centre)

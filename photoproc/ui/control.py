@@ -15,7 +15,7 @@ import streamlit as st
 
 def key_of(name: str) -> str:
     """The key of a control now."""
-    return f"{name}#{st.session_state.get(_turn(name), 0)}"
+    return f"{name}#{turns().get(name, 0)}"
 
 
 def chosen(name: str, now: Any) -> Any:
@@ -25,7 +25,15 @@ def chosen(name: str, now: Any) -> Any:
 
 def renew(name: str) -> None:
     """Have the control begin anew, with the value it is told then."""
-    st.session_state[_turn(name)] = st.session_state.get(_turn(name), 0) + 1
+    known = turns()
+    known[name] = known.get(name, 0) + 1
+
+
+def turns() -> dict[str, int]:
+    """How often each control has begun anew: one object, since the next click may end a run at every
+    look into `st.session_state`, and never between changes of this."""
+    found: dict[str, int] = st.session_state.setdefault("turns of controls", {})
+    return found
 
 
 def draw(widget: Callable[..., Any], label: str, *args: Any, name: str, begin: Any, **options: Any) -> Any:
@@ -40,7 +48,3 @@ def draw(widget: Callable[..., Any], label: str, *args: Any, name: str, begin: A
     else:
         begun = {"value": begin}
     return widget(label, *args, key=key_of(name), **begun, **options)
-
-
-def _turn(name: str) -> str:
-    return f"turn of {name}"

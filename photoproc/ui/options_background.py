@@ -10,7 +10,7 @@ from photoproc.parts import CssColour
 from photoproc.service import PhotoService
 from photoproc.ui.control import chosen, draw, renew
 from photoproc.ui.links import link_token
-from photoproc.ui.options_form import Form
+from photoproc.ui.options_form import PICKER, Form
 from photoproc.ui.strip import Thumb, strip
 from photoproc.ui.text import escaped
 
@@ -46,7 +46,7 @@ def choose_background(photos: PhotoService, form: Form) -> None:
 
 def choose_colour(form: Form, name: str, label: str) -> None:
     """A colour: picked, or written as CSS has it."""
-    picker = form.key(f"{name}-pick")
+    picker = form.key(f"{name}{PICKER}")
     shown = _solid(form.values[name])
     picked = chosen(picker, shown)
     if picked != shown:

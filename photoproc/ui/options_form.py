@@ -8,9 +8,12 @@ from streamlit.delta_generator import DeltaGenerator
 
 from photoproc.errors import Problem
 from photoproc.recipe import Recipe
-from photoproc.ui.control import draw, renew
+from photoproc.ui.control import draw, turns
 from photoproc.ui.options_values import Values, values_of
 from photoproc.ui.text import escaped
+
+PICKER = "-pick"
+"""What the picker beside a colour's text is called more than the text."""
 
 
 class Form:
@@ -38,9 +41,10 @@ class Form:
 
     def fill(self, values: Mapping[str, Any]) -> None:
         """Show other values, before the controls are drawn."""
-        self.values.update(values)
-        for name in values:
-            renew(self.key(name))
+        kept, known = self.values, turns()
+        kept.update(values)
+        for key in (self.key(f"{name}{part}") for name in values for part in ("", PICKER)):
+            known[key] = known.get(key, 0) + 1
 
     def control(
         self,

@@ -40,10 +40,12 @@ def take_chosen(photos: PhotoService, form: Form) -> None:
     if _NAME not in form.values:
         form.fill({_NAME: _name_of(photos, form)})
     before = form.values[_NAME]
-    name = form.values[_NAME] = chosen(form.key(_NAME), before)
+    name = chosen(form.key(_NAME), before)
     try:
-        if name not in (before, _CUSTOM):
-            _fill(form, photos.recipe(name), models=name not in presets.BUILT_IN)
+        recipe = None if name in (before, _CUSTOM) else photos.recipe(name)
+        form.values[_NAME] = name
+        if recipe is not None:
+            _fill(form, recipe, models=name not in presets.BUILT_IN)
     except PhotoprocError as error:  # deleted in another window
         st.toast(said(error.problem), icon=":material/error:")
 

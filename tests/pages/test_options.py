@@ -162,6 +162,16 @@ def test_a_recipe_that_comes_with_the_program_fills_the_options(service: PhotoSe
     assert control(app, "Recipe").value == "Custom"
 
 
+def test_a_recipes_colour_takes_the_place_of_the_one_that_was_picked(service: PhotoService) -> None:
+    app = choose(dashboard(), {"Background": "Colour", "Background colour": "#ff0000"})
+    choose(app, {"Recipe": "Product shot"})
+    assert control(app, "Background colour").value != "#ff0000"
+    assert control(app, "Recipe").value == "Product shot"
+    app = choose(dashboard(), {"Background": "Gradient", "Recipe": "Headshot"})
+    assert control(app, "From").value == control(app, "Pick from").value == "#f4f5f7"
+    assert control(app, "Recipe").value == "Headshot"
+
+
 def test_recipes_are_saved_used_and_deleted(service: PhotoService) -> None:
     app = choose(dashboard(), {"Background": "Blur", "Strength": 5, "Name": "Shop, blurred"})
     press(app, "Save recipe")
