@@ -8,7 +8,7 @@ from photoproc.errors import PhotoprocError
 from photoproc.jobs import Job, TaskState
 from photoproc.service import PhotoService
 from photoproc.ui.address import PAGE, came_back, page_of
-from photoproc.ui.control import draw, renew
+from photoproc.ui.control import chosen, draw, renew
 from photoproc.ui.gallery import Place, gallery
 from photoproc.ui.links import link_token
 
@@ -45,12 +45,9 @@ def _filter(job: Job) -> str:
     """Which tasks to show, chosen with their counts in sight; `show` in the address."""
     counts = {_ALL: job.counts.total, _LOOK: job.counts.needs_look}
     counts |= {state.value.capitalize(): getattr(job.counts, state.value) for state in TaskState}
-    name = _name(job.id)
-    if name not in st.session_state or came_back():
-        asked = next((word for word in _SHOW if _slug(word) == st.query_params.get("show")), _ALL)
-        if asked != st.session_state.get(name):
-            st.session_state[name] = asked
-            renew(name)
+    name, asked = _name(job.id), _asked()
+    if came_back() and chosen(name, asked) != asked:
+        renew(name)
     # Always the same choices: the bar neither moves nor forgets what is chosen while counts change.
     shown = str(
         draw(
@@ -58,24 +55,28 @@ def _filter(job: Job) -> str:
             "Show",
             _SHOW,
             name=name,
-            begin=st.session_state[name],
+            begin=asked,
             required=True,
             format_func=lambda word: f"{word} {counts[word]:,}",
             label_visibility="collapsed",
         )
     )
-    if shown != st.session_state[name]:
-        _keep_filter(job.id, shown)
+    if shown != asked:
+        _keep_filter(shown)
     return shown
 
 
+def _asked() -> str:
+    """What the address says is to be shown: it alone keeps that."""
+    return next((word for word in _SHOW if _slug(word) == st.query_params.get("show")), _ALL)
+
+
 def _name(job_id: str) -> str:
-    """What the filter of a job is called; what it shows is kept under that name."""
+    """What the filter of a job is called."""
     return f"show-{job_id}"
 
 
-def _keep_filter(job_id: str, word: str) -> None:
-    st.session_state[_name(job_id)] = word
+def _keep_filter(word: str) -> None:
     st.session_state[PAGE] = 1
     if word == _ALL:
         st.query_params.pop("show", None)
@@ -85,15 +86,15 @@ def _keep_filter(job_id: str, word: str) -> None:
 
 def _turn_to_sought(photos: PhotoService, job_id: str) -> None:
     """Turn to the page with the task the viewer asks for, of all tasks where the filter leaves it out."""
-    sought, name = st.session_state[f"gallery-{job_id}"].seek, _name(job_id)
+    sought, asked = st.session_state[f"gallery-{job_id}"].seek, _asked()
     with suppress(PhotoprocError):  # the page itself says it
-        for shown in (str(st.session_state[name]), _ALL):
+        for shown in (asked, _ALL):
             states, look = _wanted(shown)
             numbers = photos.task_numbers(job_id, states=states, needs_look=look)
             if sought in numbers:
-                if shown != st.session_state[name]:
-                    _keep_filter(job_id, shown)
-                    renew(name)
+                if shown != asked:
+                    _keep_filter(shown)
+                    renew(_name(job_id))
                 st.session_state[PAGE] = numbers.index(sought) // _PER_PAGE + 1
                 return
 

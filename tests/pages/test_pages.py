@@ -16,6 +16,7 @@ from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 from tests.pages.support import (
     component,
+    control,
     cut_and_good,
     dashboard,
     healthy,
@@ -173,6 +174,17 @@ def test_an_address_shows_the_filter_and_the_page_it_names(service: PhotoService
     assert "No job's title, model or person contains “no such”" in words(
         dashboard("jobs.py", search="no such")
     )
+
+
+def test_a_filter_does_not_outlive_its_address(service: PhotoService) -> None:
+    job = made_job(service, "one.jpg")
+    app = show_only(dashboard("jobs.py", job=job.id), "Failed")
+    assert "failed" in app.query_params["show"]
+    press(app, "All jobs")
+    app.query_params["job"] = job.id
+    healthy(app.run())
+    assert control(app, "Show").value == "All"
+    assert len(component(app)["items"]) == 1
 
 
 def test_a_job_waits_visibly_for_a_model_that_is_not_there(service: PhotoService) -> None:
