@@ -1,0 +1,190 @@
+"""Which model to use, in a sentence with its evidence: what people preferred against what it takes.
+
+Quality comes from blind votes alone. Disagreement of masks says where to look, never who is right, so it has
+no part in this.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from photoproc.comparison import ModelTimes
+
+if TYPE_CHECKING:  # its module loads what only children need
+    from photoproc.judging import Ranking, Share
+
+_FEW_TIMES = 5
+"""Times of fewer photos than this are called thin evidence."""
+WEIGHT = 0.7
+"""What quality weighs against speed where nobody chose: people who compare care about their pictures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A model as it is weighed.
+
+    `quality` is the chance that it is preferred to another of these models, drawn at random: the mean of
+    1 ÷ (1 + exp(sⱼ − sᵢ)) over the others' Bradley–Terry strengths s; `low` to `high` the same at the ends of
+    its own strength's 95 % interval. None without votes. `seconds` is the median of a photo with the model
+    loaded, of `timed` runs; None where it never ran here. `on_front`: no other is both as good and as fast
+    (Pareto), and better in one.
+    """
+
+    model: str
+    quality: float | None = None
+    low: float = 0.0
+    high: float = 1.0
+    preferred: "Share | None" = None
+    seconds: float | None = None
+    timed: int = 0
+    on_front: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """What to use. `model` is None where nothing can be said; `thin` has the reasons to doubt it."""
+
+    model: str | None
+    sentence: str
+    thin: tuple[str, ...]
+    weight: float
+
+
+def candidates(
+    times: Sequence[ModelTimes],
+    ranking: "Ranking | None",
+    alone: Mapping[str, tuple[float, int]] | None = None,
+) -> tuple[Candidate, ...]:
+    """The models of a comparison, in their order.
+
+    `alone` has the median seconds of those that ran in a time trial, and how many runs that is of; they go
+    before those of the job, where models shared the machine.
+    """
+    alone = alone or {}
+    strengths = {} if ranking is None or not ranking.votes else {one.model: one for one in ranking.standings}
+    found = []
+    for one in times:
+        seconds, timed = alone.get(one.model, (one.warm.p50, one.warm.count) if one.warm else (None, 0))
+        candidate = Candidate(model=one.model, seconds=seconds, timed=timed)
+        if (mine := strengths.get(one.model)) is not None and len(strengths) > 1:
+            others = [other.strength for other in strengths.values() if other.model != one.model]
+            candidate = replace(
+                candidate,
+                quality=_chance(mine.strength, others),
+                low=_chance(mine.low, others),
+                high=_chance(mine.high, others),
+                preferred=mine.preferred,
+            )
+        found.append(candidate)
+    return tuple(replace(one, on_front=_on_front(one, found)) for one in found)
+
+
+def recommend(
+    models: Sequence[Candidate], ranking: "Ranking | None", *, weight: float = WEIGHT
+) -> Recommendation:
+    """The model for a weight of quality against speed, 0 (speed alone) to 1 (quality alone).
+
+    It has the largest weight × quality + (1 − weight) × (fastest time ÷ its time), among those on the front.
+    """
+    timed = [one for one in models if one.seconds is not None]
+    judged = [one for one in models if one.quality is not None]
+    fastest = min(timed, key=_seconds, default=None)
+    if not judged:
+        return _by_time(timed, fastest, weight)
+
+    def worth(one: Candidate) -> float:
+        speed = 0.0 if fastest is None or not one.seconds else _seconds(fastest) / one.seconds
+        return weight * (one.quality or 0.0) + (1 - weight) * speed
+
+    best = max([one for one in judged if one.on_front] or judged, key=lambda one: (worth(one), one.quality))
+    thin = _doubts(best, models, ranking)
+    said = f"{best.model}: {_evidence(best, fastest)}."
+    if ranking is not None and not ranking.enough:
+        said = f"Too early to say. So far {said}"
+    return Recommendation(model=best.model, sentence=said, thin=thin, weight=weight)
+
+
+def _by_time(timed: Sequence[Candidate], fastest: Candidate | None, weight: float) -> Recommendation:
+    """What can be said before the first vote."""
+    nobody = "Nobody has voted yet, so nothing is known of quality"
+    if fastest is None:
+        said = f"{nobody}, and no model ran here: all masks are from earlier runs."
+        return Recommendation(model=None, sentence=said, thin=("No votes and no times.",), weight=weight)
+    others = [one for one in sorted(timed, key=_seconds) if one is not fastest]
+    said = f"{nobody}. {fastest.model} is the fastest ({_short(_seconds(fastest))} a photo)"
+    said += "".join(f", {one.model} {_slower(one, fastest)}" for one in others) + "."
+    return Recommendation(model=None, sentence=said, thin=("There are no votes.",), weight=weight)
+
+
+def _evidence(best: Candidate, fastest: Candidate | None) -> str:
+    share = best.preferred
+    parts = []
+    if share is not None and share.total:
+        interval = f"[{share.low * 100:.0f}–{share.high * 100:.0f}]"
+        parts.append(f"preferred in {share.share * 100:.0f} % of {_count(share.total, 'vote')} {interval}")
+    if best.seconds is None:
+        parts.append("its time is not known, since its masks are from an earlier run")
+    elif fastest is best:
+        parts.append(f"the fastest on the front, {_short(best.seconds)} a photo")
+    elif fastest is not None:
+        parts.append(f"{_slower(best, fastest)} than {fastest.model}, the fastest")
+    return ", ".join(parts)
+
+
+def _doubts(best: Candidate, models: Sequence[Candidate], ranking: "Ranking | None") -> tuple[str, ...]:
+    """What is weak in the evidence, a sentence each."""
+    found = []
+    if ranking is not None and not ranking.enough:
+        found.append(f"{_count(ranking.votes, 'vote')} do not tell the models apart yet.")
+    elif ranking is not None and not ranking.ahead:
+        first, second, *_ = (one.model for one in ranking.standings)
+        if best.model in (first, second):
+            other = second if best.model == first else first
+            found.append(f"The votes do not tell it apart from {other}.")
+    if ranking is not None and ranking.side_bias:
+        found.append(f"People chose the left side in {ranking.left.share * 100:.0f} % of decisions.")
+    found += [f"{one.model} was not voted on." for one in models if one.quality is None]
+    few = [one for one in models if one.timed < _FEW_TIMES]
+    if few:
+        words = ", ".join(f"{one.model} from {one.timed}" for one in few)
+        found.append(f"Times rest on few photos ({words}).")
+    return tuple(found)
+
+
+def _on_front(one: Candidate, models: Sequence[Candidate]) -> bool:
+    """Whether no other is at least as good in both and better in one; what is unknown cannot be better."""
+
+    def place(other: Candidate) -> tuple[float, float]:
+        return (-1.0 if other.quality is None else other.quality, -_seconds(other))
+
+    quality, speed = place(one)
+    return not any(
+        better >= quality and faster >= speed and (better, faster) != (quality, speed)
+        for better, faster in map(place, models)
+    )
+
+
+def _chance(strength: float, others: Sequence[float]) -> float:
+    """The mean Bradley–Terry chance to win against these, also of a strength without a bound."""
+    return sum(_logistic(strength - other) for other in others) / len(others)
+
+
+def _logistic(value: float) -> float:
+    return 1 / (1 + math.exp(-value)) if value > -700 else 0.0
+
+
+def _seconds(one: Candidate) -> float:
+    return math.inf if one.seconds is None else one.seconds
+
+
+def _slower(one: Candidate, fastest: Candidate) -> str:
+    return f"{_seconds(one) / max(1e-9, _seconds(fastest)):.1f} × slower"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _count(count: float, word: str) -> str:
+    return f"{count:.0f} {word}{'' if count == 1 else 's'}"
