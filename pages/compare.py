@@ -10,6 +10,7 @@ from photoproc.service import PhotoService
 from photoproc.ui.address import go
 from photoproc.ui.compare import compare
 from photoproc.ui.comparison import say_how_far, show_times
+from photoproc.ui.decision import chosen_weight, show_charts, show_recommendation, show_take_away
 from photoproc.ui.guard import guarded
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
@@ -58,14 +59,20 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
     @guarded
     def live() -> None:
         found = photos.comparison(job_id)
+        summed_up = photos.weighed(found, weight=chosen_weight(job_id))
         if not found.job.state.final:
             st.caption(
                 f"{state_words(found.job)}: {found.job.counts.finished:,} of {found.job.counts.total:,}"
             )
+        token = link_token(photos, job_id)
+        show_recommendation(summed_up)
+        show_take_away(summed_up, token)
         with st.expander("What each model took", expanded=True):
             show_times(found)
+        with st.expander("Charts"):
+            show_charts(summed_up)
         say_how_far(found)
-        compare(found, token=link_token(photos, job_id), key=f"compare-{job_id}")
+        compare(found, token=token, key=f"compare-{job_id}")
         if found.job.state.final and found.measured == found.to_measure:
             stop_timer()
 

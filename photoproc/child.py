@@ -249,6 +249,24 @@ def show_difference(masks: Sequence[Path], size_wh: tuple[int, int], target: Pat
     return None
 
 
+def draw_chart(path: Path) -> None:
+    """Put the SVG of a chart in the place of its Vega-Lite specification; nothing is fetched for it."""
+    import vl_convert
+
+    path.write_text(vl_convert.vegalite_to_svg(path.read_text(), allowed_base_urls=[]))
+
+
+def write_mask(mask: Path, size_wh: tuple[int, int], target: Path) -> Problem | None:
+    """Write a mask as PNG at another size, which is its photo's."""
+    from photoproc.imaging import compose, encode
+
+    read = _decoded_mask(mask)
+    if read is None:
+        return not_found("mask").problem
+    target.write_bytes(encode.to_png(compose.scale_mask(read, size_wh)))
+    return None
+
+
 def _decoded_mask(path: Path) -> "NDArray[np.uint8] | None":
     from photoproc.imaging import encode
 

@@ -28,10 +28,10 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """A ZIP on its way out. `byte_count` is exact; `chunks` can be read once."""
+    """A ZIP on its way out. `byte_count` is exact, None where not known; `chunks` can be read once."""
 
     file_name: str
-    byte_count: int
+    byte_count: int | None
     chunks: Generator[bytes, None, None]
 
 
@@ -88,10 +88,15 @@ def archive(job: Job, tasks: Sequence[Task], file_of: Callable[[str], Path]) -> 
     stream.add(manifest_csv(rows), "manifest.csv")
     stream.add(manifest_json(job, rows), "manifest.json")
     return Archive(
-        file_name=f"{safe_path(_FOLDERS.sub('_', job.title) + '.x')}.zip",
+        file_name=file_name(job, ".zip"),
         byte_count=len(stream),
         chunks=iter(stream),
     )
+
+
+def file_name(job: Job, ending: str) -> str:
+    """A file's name made of the job's title, safe everywhere."""
+    return f"{safe_path(_FOLDERS.sub('_', job.title) + '.x')}{ending}"
 
 
 def manifest_row(
@@ -126,11 +131,17 @@ def manifest_row(
 
 def manifest_csv(rows: Sequence[dict[str, object]]) -> bytes:
     """The manifest for spreadsheets: UTF-8 with a mark, so that Excel reads it as such."""
+    return spreadsheet(rows, _FIELDS)
+
+
+def spreadsheet(rows: Sequence[Mapping[str, object]], fields: Sequence[str] | None = None) -> bytes:
+    """Rows as CSV, with these columns or with all that any has; no cell is run as a formula."""
+    fields = fields or list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, _FIELDS)
+    writer = csv.DictWriter(out, fields)
     writer.writeheader()
     for row in rows:
-        writer.writerow({field: _cell(row[field]) for field in _FIELDS})
+        writer.writerow({field: _cell(row.get(field)) for field in fields})
     return out.getvalue().encode("utf-8-sig")
 
 

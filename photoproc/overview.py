@@ -146,7 +146,7 @@ class Overview:
             disk_bytes=disk.total,
             data_dir=self.settings.data_dir,
             model_dirs=self._weights.folders(),
-            versions={"photoproc": __version__, **{name: _version(name) for name in _PACKAGES}},
+            versions=versions(),
         )
 
     def _used_bytes(self) -> int:
@@ -167,6 +167,11 @@ class Overview:
         """How many tasks of an owner are queued or run."""
         mine = [job.counts for job in self._unfinished() if job.owner == owner]
         return sum(counts.queued + counts.running for counts in mine)
+
+
+def versions() -> dict[str, str]:
+    """What is installed, of the packages that make the pictures."""
+    return {"photoproc": __version__, **{name: _version(name) for name in _PACKAGES}}
 
 
 def _version(package: str) -> str:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from photoproc import export
 from photoproc.blobs import Blobs
 from photoproc.clock import Clock
-from photoproc.comparison import Comparisons
+from photoproc.decision import Decisions
 from photoproc.engine import Engine
 from photoproc.errors import InputError, PhotoError, ServiceError, not_found
 from photoproc.finish import Finish, Finished
@@ -47,7 +47,7 @@ DASHBOARD = "dashboard"
 """What a link of the dashboard's own is signed for: who holds one may do what the dashboard does."""
 
 
-class PhotoService(Overview, Library, Comparisons):
+class PhotoService(Overview, Library, Decisions):
     """Everything a door (page, route, command) may ask for. Thread-safe."""
 
     def __init__(
@@ -83,7 +83,7 @@ class PhotoService(Overview, Library, Comparisons):
             weights=weights,
             settings=settings,
         )
-        Comparisons.__init__(self, store=store, blobs=blobs, engine=engine, previewer=previewer)
+        Decisions.__init__(self, store=store, blobs=blobs, engine=engine, previewer=previewer)
         self._intake = intake
         self._links = Links(link_key, lifetime_s=settings.link_lifetime_s, clock=clock)
 

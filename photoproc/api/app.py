@@ -19,6 +19,7 @@ from photoproc.api import (
     problems,
     rembg_door,
     removebg_door,
+    reports,
     single,
     tools,
 )
@@ -59,6 +60,7 @@ def create_api(service: Callable[[], PhotoService], *, origins: tuple[str, ...] 
         pictures.create(service, gates),
         events.create(service, gates, door),
         comparisons.create(service, gates),
+        reports.create(service, gates),
         single.create(service, gates),
         kept.create(service, gates),
     ):

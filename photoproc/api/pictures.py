@@ -85,12 +85,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     )
     def archive(job: Read) -> Response:
         """The finished cutouts and the manifest, as a ZIP streamed from disk."""
-        packed = service().archive(job.id)
-        headers = {
-            "Content-Length": str(packed.byte_count),
-            "Content-Disposition": attachment(packed.file_name),
-        }
-        return _ClosingResponse(packed.chunks, media_type="application/zip", headers=headers)
+        return zipped(service().archive(job.id))
 
     @router.get(
         "/jobs/{job_id}/tasks/{number}/cutout",
@@ -230,6 +225,14 @@ def attachment(file_name: str) -> str:
         char if char.isascii() and char.isprintable() and char not in '"\\' else "_" for char in file_name
     )
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
+
+
+def zipped(packed: export.Archive) -> Response:
+    """A ZIP, streamed."""
+    headers = {"Content-Disposition": attachment(packed.file_name)}
+    if packed.byte_count is not None:
+        headers["Content-Length"] = str(packed.byte_count)
+    return _ClosingResponse(packed.chunks, media_type="application/zip", headers=headers)
 
 
 def media_type(photo: Photo) -> str:

@@ -1,0 +1,160 @@
+"""A comparison as one HTML file that needs nothing else: no script, no outside request."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from photoproc.comparison import ComparedPhoto, Spread
+from photoproc.figures import NOTES, Findings, moment
+
+WORST = 12
+"""Photos that are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of words, the first column's to the left."""
+
+    heading: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A chart as SVG, which is put in as it is."""
+
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """Of a shown photo, as WebP: itself, what lies over it, and a cutout by model; None where it is gone."""
+
+    photo: bytes | None
+    heat: bytes | None
+    cutouts: Mapping[str, bytes | None]
+
+
+def html(found: Findings, charts: Sequence[Drawn], worst: Sequence[tuple[ComparedPhoto, Pictures]]) -> str:
+    """The report. Names are put in as text, whatever they contain."""
+    page = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    ).get_template("report.html")
+    job = found.comparison.job
+    return page.render(
+        title=job.title,
+        made_at=moment(found.made_at).replace("T", " ").replace("+00:00", " UTC"),
+        photos=f"{job.photo_count:,} photo{'' if job.photo_count == 1 else 's'}",
+        models=found.models,
+        recommendation=found.recommendation,
+        tables=[_models(found), *_votes(found)],
+        charts=charts,
+        worst=[_worst(photo, pictures) for photo, pictures in worst],
+        facts=_facts(found),
+        notes=NOTES,
+        recipe=json.dumps(json.loads(job.recipe.to_json()), indent=1, ensure_ascii=False),
+    )
+
+
+def _models(found: Findings) -> Table:
+    times = found.comparison.times
+    head = ["Model", "Photo, p50", "p95", "mean", "Model alone", "First", "Loading", "Photos/s"]
+    rows = [
+        [
+            one.model,
+            _of(one.warm, "p50"),
+            _of(one.warm, "p95"),
+            _of(one.warm, "mean"),
+            _of(one.inference, "p50"),
+            _of(one.cold, "mean"),
+            _of(one.load, "mean"),
+            "–" if one.photos_per_s is None else f"{one.photos_per_s:.2g}",
+            f"{one.done:,}",
+            f"{one.failed:,}",
+            f"{one.kept:,}",
+            ", ".join(name.removesuffix("ExecutionProvider") for name in one.providers) or "–",
+        ]
+        for one in times
+    ]
+    notes = [NOTES["warm"]]
+    return Table(
+        heading="What each model took",
+        head=[*head, "Done", "Failed", "Masks kept", "Ran on"],
+        rows=rows,
+        notes=notes,
+    )
+
+
+def _votes(found: Findings) -> list[Table]:
+    ranking = found.ranking
+    if ranking is None or not ranking.votes:
+        return []
+    rows = [
+        [
+            one.model,
+            _percent(one.preferred.share),
+            f"{_percent(one.preferred.low)} to {_percent(one.preferred.high)}",
+            f"{one.preferred.total:.0f}",
+            f"{one.strength:+.2f}",
+            f"{one.low:+.2f} to {one.high:+.2f}",
+            f"{one.bad:,}",
+        ]
+        for one in ranking.standings
+    ]
+    notes = [f"{ranking.votes:,} blind votes. {NOTES['preferred']} {NOTES['strength']}"]
+    if not ranking.enough:
+        notes.append("Not enough votes: the intervals tell no two models apart.")
+    if ranking.side_bias:
+        notes.append(f"People chose the left side in {_percent(ranking.left.share)} of decisions.")
+    head = ["Model", "Preferred", "95 % interval", "Votes", "Strength", "95 % interval", "Both bad"]
+    return [Table(heading="Votes", head=head, rows=rows, notes=notes)]
+
+
+def _worst(photo: ComparedPhoto, pictures: Pictures) -> dict[str, object]:
+    distance = photo.distance
+    return {
+        "name": photo.photo.name,
+        "disagreement": "–" if distance is None else _percent(distance.disagreement),
+        "edges": "–" if distance is None else _percent(distance.edge_error),
+        "photo": [_data_url(layer) for layer in (pictures.photo, pictures.heat) if layer is not None],
+        "shots": [
+            {
+                "model": task.model,
+                "said": task.problem.message if task.problem is not None else "",
+                "source": "" if (cutout := pictures.cutouts.get(task.model)) is None else _data_url(cutout),
+            }
+            for task in photo.tasks
+        ],
+    }
+
+
+def _facts(found: Findings) -> list[tuple[str, str]]:
+    told = {**found.machine, **found.settings}
+    memory = told.pop("memory_bytes", None)
+    facts = [(name.replace("_", " ").capitalize(), str(value)) for name, value in told.items()]
+    if memory is not None:
+        facts.append(("Memory", f"{int(memory) / 1e9:.0f} GB"))
+    facts.append(("Versions", ", ".join(f"{name} {number}" for name, number in found.versions.items())))
+    return facts
+
+
+def _data_url(webp: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode('ascii')}"
+
+
+def _of(spread: Spread | None, which: str) -> str:
+    return "–" if spread is None else f"{getattr(spread, which):.3g} s"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f} %" if share < 0.0995 else f"{share * 100:.0f} %"

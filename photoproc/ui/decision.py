@@ -1,0 +1,139 @@
+"""Which model to use, on top of a comparison; its charts, whose points open photos; what to take away."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from photoproc import charts
+from photoproc.comparison import Comparison
+from photoproc.figures import Findings
+from photoproc.recommendation import WEIGHT
+from photoproc.ui.text import escaped, plural
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Photos that a bar or a point of a chart stands for, by their places."""
+
+    label: str
+    places: tuple[int, ...]
+
+
+def chosen_weight(job_id: str) -> float:
+    """What quality weighs against speed, as chosen with the slider below."""
+    return float(st.session_state.get(_weight_key(job_id), round(WEIGHT * 100))) / 100
+
+
+def show_recommendation(found: Findings) -> None:
+    """The sentence, why to doubt it, and the weight it is for."""
+    said, job_id = found.recommendation, found.comparison.job.id
+    words, weigh = st.columns([3, 1], gap="large", vertical_alignment="center")
+    with words:
+        st.markdown(f"**{escaped(said.sentence)}**")
+        if said.thin:
+            st.caption(escaped(" ".join(said.thin)))
+    if found.ranking is not None and found.ranking.votes:
+        weigh.slider(
+            "Weight of quality against speed",
+            0,
+            100,
+            round(WEIGHT * 100),
+            step=5,
+            format="%d %%",
+            key=_weight_key(job_id),
+            help="The recommended model has the largest weight × quality + (1 − weight) × (the fastest "
+            "time ÷ its time). Quality is the chance to be preferred, by the votes.",
+        )
+
+
+def show_take_away(found: Findings, token: str) -> None:
+    """Report, figures, masks."""
+    job = found.comparison.job
+    tail = f"?token={token}&weight={found.recommendation.weight}"
+    with st.container(horizontal=True):
+        for label, what, icon in (
+            ("Report", f"report{tail}&download=1", ":material/description:"),
+            ("Figures (CSV, JSON)", f"figures.zip{tail}", ":material/table:"),
+            ("Masks (ZIP)", f"masks?token={token}", ":material/gradient:"),
+        ):
+            st.link_button(label, f"/api/v1/jobs/{job.id}/{what}", icon=icon, type="tertiary")
+
+
+def show_charts(found: Findings) -> None:
+    """Time, quality against time, disagreement; a click shows the photos below."""
+    comparison, job_id = found.comparison, found.comparison.job.id
+    times, front = charts.latency(comparison), charts.front(found.models)
+    left, right = st.columns(2, gap="large")
+    with left:
+        if times is None:
+            st.caption("No model ran here: all masks are from an earlier run, so there are no times to show.")
+        else:
+            said = "Time of each photo with the model loaded; the mark is the median"
+            _chart(times, f"latency-{job_id}", lambda one: _by_photo(comparison, one["place"]), job_id, said)
+    with right:
+        if comparison.measured:
+            said = "How many photos have how much disagreement"
+            bars = charts.disagreement(comparison.photos)
+            _chart(bars, f"far-{job_id}", lambda one: _by_bin(comparison, one["bin"]), job_id, said)
+    if front is not None:
+        said = "Quality against time; on the dashed line no other model is both better and faster"
+        _chart(front, f"front-{job_id}", lambda one: _by_model(comparison, one["model"]), job_id, said)
+
+
+def chosen_photos(job_id: str) -> Chosen | None:
+    """What was last clicked in a chart, until it is forgotten."""
+    found: Chosen | None = st.session_state.get(_chosen_key(job_id))
+    return found
+
+
+def forget_chosen(job_id: str) -> None:
+    """Show all photos again."""
+    st.session_state.pop(_chosen_key(job_id), None)
+
+
+def _chart(
+    chart: Any, key: str, photos_of: Callable[[Mapping[str, Any]], Chosen], job_id: str, said: str
+) -> None:
+    st.caption(said)
+
+    def take() -> None:
+        picked: Sequence[Mapping[str, Any]] = st.session_state[key].selection.get(charts.SELECTED, [])
+        if picked:
+            st.session_state[_chosen_key(job_id)] = photos_of(picked[0])
+        else:
+            forget_chosen(job_id)
+
+    st.altair_chart(chart, key=key, on_select=take, selection_mode=charts.SELECTED, alt=said)
+
+
+def _by_photo(found: Comparison, place: int) -> Chosen:
+    name = next(one.photo.name for one in found.photos if one.place == place)
+    return Chosen(label=name, places=(place,))
+
+
+def _by_bin(found: Comparison, number: int) -> Chosen:
+    one = charts.bins(found.photos)[number]
+    return Chosen(label=f"disagreement {one.words}", places=one.places)
+
+
+def _by_model(found: Comparison, model: str) -> Chosen:
+    """The photos on which the model is furthest from the others."""
+    far = [
+        one.place
+        for one in found.photos
+        if one.distance is not None
+        and model in one.distance.apart
+        and one.distance.apart[model] >= max(one.distance.apart.values())
+    ]
+    label = f"{plural(len(far), 'photo')} on which no model is further from the others than {model}"
+    return Chosen(label=label, places=tuple(far))
+
+
+def _weight_key(job_id: str) -> str:
+    return f"weight-{job_id}"
+
+
+def _chosen_key(job_id: str) -> str:
+    return f"chosen-{job_id}"
