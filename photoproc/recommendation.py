@@ -110,11 +110,11 @@ def _by_time(timed: Sequence[Candidate], fastest: Candidate | None, weight: floa
     nobody = "Nobody has voted yet, so nothing is known of quality"
     if fastest is None:
         said = f"{nobody}, and no model ran here: all masks are from earlier runs."
-        return Recommendation(model=None, sentence=said, thin=("No votes and no times.",), weight=weight)
+        return Recommendation(model=None, sentence=said, thin=(), weight=weight)
     others = [one for one in sorted(timed, key=_seconds) if one is not fastest]
     said = f"{nobody}. {fastest.model} is the fastest ({_short(_seconds(fastest))} a photo)"
     said += "".join(f", {one.model} {_slower(one, fastest)}" for one in others) + "."
-    return Recommendation(model=None, sentence=said, thin=("There are no votes.",), weight=weight)
+    return Recommendation(model=None, sentence=said, thin=(), weight=weight)
 
 
 def _evidence(best: Candidate, fastest: Candidate | None) -> str:
