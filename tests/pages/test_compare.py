@@ -49,6 +49,21 @@ def test_a_comparison_has_its_photos_worst_first_and_a_line_a_model(service: Pho
     assert "Disagreement of the models’ masks, worst first" in said
 
 
+def test_what_the_models_come_to_stands_on_top_and_can_be_taken_away(
+    service: PhotoService, made: Job
+) -> None:
+    app = dashboard("compare.py", job=made.id)
+    assert "Nobody has voted yet, so nothing is known of quality" in plain(app)
+    links = {link.proto.label: link.proto.url for link in app.get("link_button")}
+    for label, what in (
+        ("Report", "report"),
+        ("Figures (CSV, JSON)", "figures.zip"),
+        ("Masks (ZIP)", "masks"),
+    ):
+        assert links[label].startswith(f"/api/v1/jobs/{made.id}/{what}?token=")
+    assert len(app.get("vega_lite_chart") + app.get("arrow_vega_lite_chart")) >= 1
+
+
 def test_the_job_leads_to_its_comparison_and_back(service: PhotoService, made: Job) -> None:
     app = press(dashboard("jobs.py", job=made.id), "Compare models")
     assert component(app, "compare")["models"] == ["u2netp", "u2net"]
