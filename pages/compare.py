@@ -12,6 +12,7 @@ from photoproc.ui.compare import compare
 from photoproc.ui.comparison import say_how_far, show_times
 from photoproc.ui.decision import chosen_weight, show_charts, show_recommendation, show_take_away
 from photoproc.ui.guard import guarded
+from photoproc.ui.heading import offer_to_delete, show_title
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
 from photoproc.ui.text import escaped, plural, said, state_words
@@ -51,7 +52,8 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
             go({})
         if st.button("Open the job", icon=":material/photo_library:", type="tertiary"):
             st.switch_page("jobs.py", query_params={"job": job.id})
-    st.subheader(escaped(job.title), anchor=False)
+        offer_to_delete(photos, job, "Delete", lambda: go({}))
+    show_title(photos, job)
     models = " · ".join(escaped(name) for name in job.recipe.models)
     st.caption(f"{plural(job.photo_count, 'photo')} with {models}")
 

@@ -10,6 +10,7 @@ from photoproc.jobs import Job
 from photoproc.service import PhotoService
 from photoproc.ui.address import LIST_PAGE, SEARCH, go, go_to_list, page_of
 from photoproc.ui.guard import guarded
+from photoproc.ui.heading import show_title
 from photoproc.ui.job import show_progress
 from photoproc.ui.joblist import job_list
 from photoproc.ui.tasks import show_tasks
@@ -76,14 +77,7 @@ def one_job(photos: PhotoService, job_id: str) -> None:
         return
     if st.button("All jobs", icon=":material/arrow_back:", type="tertiary"):
         go_to_list()
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(escaped(job.title), anchor=False, width="content")
-        rename = st.popover("Rename", icon=":material/edit:", type="tertiary")
-    with rename, st.form("rename", border=False):
-        title = st.text_input("Title", job.title, max_chars=200)
-        if st.form_submit_button("Save title"):
-            photos.rename(job_id, title)
-            st.rerun()
+    show_title(photos, job)
     models = ", ".join(job.recipe.models) or "background kept"
     by = f" · by {escaped(job.owner)}" if job.owner else ""
     st.caption(

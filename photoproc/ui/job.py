@@ -7,6 +7,7 @@ from photoproc.models.catalogue import CATALOGUE
 from photoproc.models.weights import Phase
 from photoproc.service import PhotoService
 from photoproc.ui.address import go_to_list
+from photoproc.ui.heading import offer_to_delete
 from photoproc.ui.links import link_token
 from photoproc.ui.status import weights_words
 from photoproc.ui.text import byte_size, escaped, plural, progress_line, said, state_words
@@ -54,14 +55,7 @@ def show_actions(photos: PhotoService, job: Job) -> None:
         elif st.button("Cancel job", icon=":material/cancel:"):
             photos.cancel(job.id)
             st.rerun()
-        with st.popover("Delete job", icon=":material/delete:"):
-            st.markdown(
-                f"Delete “{escaped(job.title)}” with its {plural(job.photo_count, 'photo')} "
-                f"and {plural(counts.done, 'cutout')}? This cannot be undone."
-            )
-            if st.button("Delete for good"):
-                photos.delete(job.id)
-                go_to_list()
+        offer_to_delete(photos, job, "Delete job", go_to_list)
         offer_to_try_again(photos, job)
 
 

@@ -157,9 +157,7 @@ def main() -> None:
     ]
     print(f"{machine()}\nload {os.getloadavg()[0]:.1f}")
     print(f"{options.photos} photos of {options.megapixels:g} megapixels with {', '.join(MODELS)}")
-    print(
-        f"The job took {ran_s:.0f} s; all masks were compared after {measured_s:.1f} s more.\n"
-    )
+    print(f"The job took {ran_s:.0f} s; all masks were compared after {measured_s:.1f} s more.\n")
     print(table(["seconds to", "median", "slowest", "times"], rows))
     print(f"\nThe report has {report_mb:.1f} MB. The server's memory: {memory.before_mb:.0f} MB before,")
     print(f"{memory.peak_mb:.0f} MB at the most, {memory.after_mb:.0f} MB after.")

@@ -61,7 +61,7 @@ def test_what_the_models_come_to_stands_on_top_and_can_be_taken_away(
         ("Masks (ZIP)", "masks"),
     ):
         assert links[label].startswith(f"/api/v1/jobs/{made.id}/{what}?token=")
-    assert len(app.get("vega_lite_chart") + app.get("arrow_vega_lite_chart")) >= 1
+    assert [*app.get("vega_lite_chart"), *app.get("arrow_vega_lite_chart")]
 
 
 def test_the_job_leads_to_its_comparison_and_back(service: PhotoService, made: Job) -> None:
@@ -78,3 +78,16 @@ def test_the_job_leads_to_its_comparison_and_back(service: PhotoService, made: J
 def test_a_job_that_is_gone_is_said(service: PhotoService) -> None:
     app = dashboard("compare.py", job="0" * 32)
     assert "Show all comparisons" in labels(app)
+
+
+def test_a_comparison_is_renamed_and_deleted_where_it_is_seen(service: PhotoService) -> None:
+    job = made_job(service, "a.jpg", recipe=BOTH)
+    app = dashboard("compare.py", job=job.id)
+    (title,) = [field for field in app.text_input if field.label == "Title"]
+    title.set_value("Which for *shoes*?")
+    app = press(app, "Save title")
+    assert service.job(job.id).title == "Which for *shoes*?"
+    assert "Which for *shoes*?" in plain(app)
+    app = press(app, "Delete for good")
+    assert job.id not in [one.id for one in service.jobs(limit=None)]
+    assert "Compare" in plain(app)
