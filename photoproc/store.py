@@ -402,4 +402,6 @@ def _as_kept(task: Task, kept: Mapping[str, Any]) -> Task:
         provider=outcome["provider"],
         mask_from_cache=outcome["mask_from_cache"],
         finished_at=kept.get("finished_at"),
+        peak_bytes=outcome.get("peak_bytes"),  # earlier versions did not measure it
+        threads=outcome.get("threads"),
     )

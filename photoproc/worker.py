@@ -212,6 +212,8 @@ class Worker:
             seconds=report.seconds,
             provider=report.provider,
             mask_from_cache=flight.mask_from_cache and report.mask is None,
+            peak_bytes=report.peak_bytes,
+            threads=report.threads,
         )
         if not self._publish(claim, outcome):
             self._blobs.drop_output(claim.job_id, cutouts)
