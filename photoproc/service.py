@@ -4,14 +4,15 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from photoproc import export
 from photoproc.blobs import Blobs
 from photoproc.clock import Clock
-from photoproc.comparison import Comparisons
-from photoproc.engine import Engine
+from photoproc.comparison import Comparison, Comparisons
+from photoproc.engine import Engine, LocalEngine
 from photoproc.errors import InputError, PhotoError, ServiceError, not_found
 from photoproc.finish import Finish, Finished
 from photoproc.intake import Accepted, Intake, Reception
@@ -38,6 +39,7 @@ from photoproc.recipe import Recipe
 from photoproc.records import Event
 from photoproc.settings import Settings
 from photoproc.store import Store
+from photoproc.trial import Trials
 from photoproc.worker import Worker
 
 BACKGROUNDS = "backgrounds"
@@ -47,7 +49,7 @@ DASHBOARD = "dashboard"
 """What a link of the dashboard's own is signed for: who holds one may do what the dashboard does."""
 
 
-class PhotoService(Overview, Library, Comparisons):
+class PhotoService(Overview, Library, Comparisons, Trials):
     """Everything a door (page, route, command) may ask for. Thread-safe."""
 
     def __init__(
@@ -63,6 +65,7 @@ class PhotoService(Overview, Library, Comparisons):
         clock: Clock,
         settings: Settings,
         link_key: str,
+        trial_engine: Callable[[], Engine] | None = None,
     ) -> None:
         Overview.__init__(
             self,
@@ -84,6 +87,24 @@ class PhotoService(Overview, Library, Comparisons):
             settings=settings,
         )
         Comparisons.__init__(self, store=store, blobs=blobs, engine=engine, previewer=previewer)
+        Trials.__init__(
+            self,
+            store=store,
+            blobs=blobs,
+            worker=worker,
+            weights=weights,
+            clock=clock,
+            settings=settings,
+            # Like the children that run tasks, so that the figures can be compared.
+            engine_of=trial_engine
+            or partial(
+                LocalEngine,
+                children=1,
+                threads=settings.threads_per_child,
+                timeout_s=settings.task_timeout_s,
+                memory_mb=settings.child_memory_mb,
+            ),
+        )
         self._intake = intake
         self._links = Links(link_key, lifetime_s=settings.link_lifetime_s, clock=clock)
 
@@ -336,8 +357,13 @@ class PhotoService(Overview, Library, Comparisons):
     def delete(self, job_id: str) -> None:
         """Delete a job with all its pictures; what runs for it stops."""
         self._store.delete_job(_checked(job_id))
+        self.drop_trial(job_id)
         self._worker.wake()
         self._blobs.close_job(job_id)
+
+    def comparison(self, job_id: str, *, measure: bool = True) -> Comparison:
+        """A job's models side by side; see `Comparisons`. Nothing is measured beside a time trial."""
+        return super().comparison(job_id, measure=measure and not self.trial_runs)
 
     # Pictures
 
