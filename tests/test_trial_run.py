@@ -10,7 +10,7 @@ import pytest
 
 from photoproc.api.app import create_api
 from photoproc.bootstrap import Runtime
-from photoproc.jobs import Job
+from photoproc.jobs import Job, Photo
 from photoproc.recipe import Recipe
 from photoproc.settings import Settings
 from photoproc.trial_result import Trial, TrialState
@@ -29,7 +29,7 @@ def job(running: Runtime) -> Iterator[Job]:
     """A finished job of two photos with two models."""
     service = running.service
     until(lambda: not service.readiness())
-    batch, photos = service.new_batch(), []
+    batch, photos = service.new_batch(), list[Photo]()
     for name in ("coffee.png", "rocket.jpg"):
         photos += service.accept(batch, name, io.BytesIO(sample(name))).photos
     made = service.submit(batch, photos, BOTH)

@@ -62,7 +62,7 @@ def _show_progress(photos: PhotoService, trial: Trial) -> None:
         st.progress(trial.done / trial.total, text=progress_words(trial))
         if st.button("Stop the time trial", icon=":material/stop:", key=f"stop-{trial.job_id}"):
             photos.stop_trial(trial.job_id)
-            st.rerun(scope="fragment")
+            st.rerun()
 
 
 def progress_words(trial: Trial) -> str:
