@@ -405,6 +405,23 @@ def test_what_takes_too_long_ends_with_the_rounds_it_has(desk: Desk) -> None:
     assert (trial.state, trial.problem and trial.problem.code) == (TrialState.FAILED, "trial_too_long")
 
 
+def test_no_masks_are_compared_beside_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = desk.done(1)
+    desk.bench.open.clear()
+    desk.service.start_trial(job.id)
+
+    def submit(*_: object) -> None:
+        raise AssertionError("that would disturb the trial")
+
+    monkeypatch.setattr(desk.service._compares, "submit", submit)
+    found = desk.service.comparison(job.id)
+    assert (found.measured, found.to_measure) == (0, 1)
+    desk.bench.open.set()
+    desk.ended(job)
+    with pytest.raises(AssertionError, match="disturb"):
+        desk.service.comparison(job.id)
+
+
 # Ends
 
 

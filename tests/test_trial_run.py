@@ -192,8 +192,18 @@ def test_the_page_runs_a_trial_and_shows_what_came_of_it(running: Runtime, job: 
     assert running.service.trial_runs
     assert "Stop the time trial" in labels(app)
     assert "Time trial: " in plain(app)
-    assert "A time trial is running; jobs wait until it has ended" in plain(dashboard("system.py"))
+    (told,) = dashboard("system.py").info
+    assert told.value == "A time trial is running; jobs wait until it has ended."
+    batch = running.service.new_batch()
+    photos = running.service.accept(batch, "a.jpg", io.BytesIO(jpeg(3))).photos
+    other = running.service.submit(batch, photos, Recipe(models=("u2netp",)))
+    assert "A time trial is running; jobs wait until it has ended." in plain(
+        dashboard("jobs.py", job=other.id)
+    )
+    assert running.service.job(other.id).counts.queued == 1
     ended(running, job)
+    until(lambda: running.service.job(other.id).state.final)
+    running.service.delete(other.id)
     said = plain(app.run())
     assert "u2netp is the fastest; u2net takes " in said
     assert "| **u2netp** |" in said

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from photoproc.comparison import Comparison, ModelTimes, Spread
-from photoproc.ui.text import byte_size, duration, escaped, plural
+from photoproc.ui.text import byte_size, duration, escaped, plural, unbroken
 
 _MEANT = """1 − the mean soft IoU (Σ min ÷ Σ max) of all pairs of masks; “at the edges”: the mean difference
 of alpha in a band of 2 % around the edges. It says where to look, not who is right: models of one family
@@ -67,7 +67,7 @@ def _table(times: Sequence[ModelTimes]) -> str:
         for one in times
     ]
     lines = [head, [":--", *["--:"] * 9, ":--"], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(unbroken(cell) for cell in line)} |" for line in lines)
 
 
 def _time(spread: Spread | None, which: str) -> str:

@@ -11,7 +11,7 @@ from photoproc.timings import Interval, Ratio
 from photoproc.trial import PHOTOS
 from photoproc.trial_result import ModelFigures, Trial, TrialState
 from photoproc.ui.guard import guarded
-from photoproc.ui.text import ago, byte_size, duration, escaped, exact_time, plural, said
+from photoproc.ui.text import ago, byte_size, duration, escaped, exact_time, plural, said, unbroken
 from photoproc.ui.timer import stop_timer
 
 _HOW = """Each model has a child process of its own, like those that run jobs, and only one of them works at a
@@ -113,15 +113,19 @@ def say_what_disturbed(trial: Trial) -> None:
         st.caption("This system does not tell whether other programs were at work meanwhile.")
         return
     if not trial.disturbed:
-        st.caption(f"Other work took {max(known):.0%} of this machine at most.")
+        st.caption(f"Other work took {_share(known)} of this machine at most.")
         return
     which = ", ".join(map(str, trial.disturbed))
     st.warning(
-        f"Other work took up to {max(known):.0%} of this machine in "
+        f"Other work took up to {_share(known)} of this machine in "
         f"{'round' if len(trial.disturbed) == 1 else 'rounds'} {which}: the times may be too long. "
         "Run it again when nothing else runs.",
         icon=":material/warning:",
     )
+
+
+def _share(known: Sequence[float]) -> str:
+    return f"{100 * max(known):.0f} %"
 
 
 def verdict(figures: Sequence[ModelFigures], ratios: Sequence[Ratio]) -> str:
@@ -134,21 +138,22 @@ def verdict(figures: Sequence[ModelFigures], ratios: Sequence[Ratio]) -> str:
     for one in (one for one in ratios if one.faster == fastest):
         slower = escaped(one.slower)
         if one.told_apart:
-            parts.append(f"{slower} takes {times(one.times)} × as long {_between(one.interval)}")
+            parts.append(f"{slower} takes {times(one.times, one.interval)}")
         elif one.interval is None:
-            parts.append(f"{slower} took {times(one.times)} × as long, in too few runs to be sure")
+            parts.append(f"{slower} took {times(one.times, None)}, in too few runs to be sure")
         else:
-            parts.append(f"{slower} cannot be told apart from it {_between(one.interval)}")
+            parts.append(f"{slower} cannot be told apart from it ({times(one.times, one.interval)})")
     return "; ".join(parts) + "."
 
 
-def times(value: float) -> str:
-    """A factor with as many digits as say something: `1.04`, `3.1`, `12`."""
-    return f"{value:.2f}" if value < 2 else f"{value:.1f}" if value < 10 else f"{value:.0f}"
+def times(value: float, interval: Interval | None) -> str:
+    """A factor and its interval, with as many digits as say something: `1.04 × … [1.01–1.06]`."""
+    digits = 2 if value < 2 else 1 if value < 10 else 0
+    return f"{value:.{digits}f} × as long{_between(interval, digits)}"
 
 
-def _between(interval: Interval | None) -> str:
-    return "" if interval is None else rf"\[{times(interval[0])}–{times(interval[1])}\]"
+def _between(interval: Interval | None, digits: int) -> str:
+    return "" if interval is None else rf" \[{interval[0]:.{digits}f}–{interval[1]:.{digits}f}\]"
 
 
 def _table(figures: Sequence[ModelFigures]) -> str:
@@ -157,7 +162,7 @@ def _table(figures: Sequence[ModelFigures]) -> str:
         *("Photos/s", "Memory", "Ran on"),
     ]
     lines = [head, [":--", *["--:"] * 8, ":--"], *(_line(one) for one in figures)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(unbroken(cell) for cell in line)} |" for line in lines)
 
 
 def _line(one: ModelFigures) -> list[str]:
