@@ -17,6 +17,7 @@ from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
 from photoproc.ui.text import escaped, plural, said, state_words
 from photoproc.ui.timer import stop_timer
+from photoproc.ui.trial import time_trial
 
 
 def list_comparisons(photos: PhotoService) -> None:
@@ -71,6 +72,7 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
         show_take_away(summed_up, token)
         with st.expander("What each model took", expanded=True):
             show_times(found)
+            time_trial(photos, job_id)
         with st.expander("Charts"):
             show_charts(summed_up)
         say_how_far(found)

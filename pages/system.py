@@ -7,6 +7,7 @@ from photoproc.models.weights import Phase
 from photoproc.overview import ModelState
 from photoproc.service import PhotoService
 from photoproc.ui.guard import guarded
+from photoproc.ui.status import TRIAL_RUNS
 from photoproc.ui.text import byte_size, duration, escaped, plural, said
 
 
@@ -53,6 +54,8 @@ def show_machine(photos: PhotoService) -> None:
         st.error("The worker is not running. Restart the server.", icon=":material/error:")
     elif system.worker_problem is not None:
         st.warning(said(system.worker_problem), icon=":material/warning:")
+    elif system.worker_held:
+        st.info(f"{TRIAL_RUNS}.", icon=":material/timer:")
     alive = [child for child in system.children if child.alive]
     used, free = byte_size(system.used_bytes), byte_size(system.free_bytes)
     rows = {

@@ -95,6 +95,7 @@ class Runtime:
 
     def stop(self) -> None:
         """Give back what runs, end the children; at most a few seconds."""
+        self.service.end_trials()
         self._worker.stop()
         self._weights.stop()
         self._inspector.stop()

@@ -13,11 +13,12 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from photoproc import machine
 from photoproc.errors import PhotoprocError, Problem, not_found
 from photoproc.jobs import ExtraKind, Warn
 from photoproc.models.catalogue import spec_of
@@ -93,6 +94,10 @@ class Report:
     provider: str = ""
     warnings: tuple[Warn, ...] = ()
     problem: Problem | None = None
+    peak_bytes: int | None = None
+    """The most resident memory of the child meanwhile, with all the models it holds."""
+    threads: int | None = None
+    """Inference threads of the model, where it ran."""
 
 
 def start(threads: int, memory_mb: int) -> None:
@@ -144,6 +149,13 @@ def warm_up_inspecting() -> int:
 
 def run(order: Order) -> Report:
     """Carry out an order. Problems of the photo or the model are reported, not raised."""
+    machine.forget_peak()
+    report = _carry_out(order)
+    ran = "inference" in (report.seconds or {})
+    return replace(report, peak_bytes=machine.peak_bytes(), threads=_Threads.count if ran else None)
+
+
+def _carry_out(order: Order) -> Report:
     from photoproc.pipeline import Model
 
     seconds: dict[str, float] = {}

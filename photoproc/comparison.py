@@ -17,6 +17,7 @@ from photoproc.errors import InputError, PhotoError, not_found
 from photoproc.jobs import Job, Photo, Task, TaskState
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.store import Store
+from photoproc.timings import Spread as Spread
 
 _AT_ONCE = 24
 """Photos whose masks are compared in one call: about a quarter of a second."""
@@ -46,25 +47,6 @@ class ComparedPhoto:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
-    """Seconds of several runs; quantiles are interpolated between them (Hyndman and Fan's type 7)."""
-
-    count: int
-    mean: float
-    p50: float
-    p95: float
-
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> "Spread | None":
-        """None of none."""
-        if not seconds:
-            return None
-        cuts = statistics.quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else []
-        p50, p95 = (cuts[49], cuts[94]) if cuts else (seconds[0], seconds[0])
-        return cls(count=len(seconds), mean=statistics.fmean(seconds), p50=p50, p95=p95)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTimes:
     """What a model took in a job. Tasks whose mask was kept from before ran no model and count nowhere else.
 
@@ -84,6 +66,9 @@ class ModelTimes:
     providers: tuple[str, ...] = ()
     photos_per_s: float | None = None
     """With all children at work on it: children ÷ the mean of warm tasks."""
+    peak_bytes: int | None = None
+    """The most memory a child had while the model ran, with whatever other models it holds."""
+    threads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,4 +213,6 @@ def _times(model: str, tasks: Sequence[Task], children: int) -> ModelTimes:
         steps={step: statistics.fmean(task.seconds.get(step, 0.0) for task in ran) for step in steps},
         providers=tuple(dict.fromkeys(task.provider for task in ran if task.provider)),
         photos_per_s=children / whole.mean if whole is not None and whole.mean else None,
+        peak_bytes=max((task.peak_bytes for task in ran if task.peak_bytes is not None), default=None),
+        threads=tuple(dict.fromkeys(task.threads for task in ran if task.threads is not None)),
     )

@@ -12,14 +12,15 @@ from photoproc.comparison import ComparedPhoto, Comparison, Comparisons, worst_f
 from photoproc.errors import PhotoError, PhotoprocError
 from photoproc.export import Archive, file_name
 from photoproc.figures import Findings
+from photoproc.host import host
 from photoproc.jobs import Cutout, Task, TaskState
-from photoproc.machine import machine
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.names import distinct
 from photoproc.overview import versions
 from photoproc.recommendation import WEIGHT, candidates, recommend
 from photoproc.report import WORST, Drawn, Pictures, html
 from photoproc.settings import Settings
+from photoproc.trial import Trials
 
 _SMALL = 480
 """The longest side of a photo in the report, in pixels."""
@@ -30,19 +31,23 @@ _CHARTS = {
 }
 
 
-class Decisions(Comparisons):
+class Decisions(Comparisons, Trials):
     """The part of the service that sums comparisons up."""
 
     settings: Settings
     _clock: Clock
 
+    def comparison(self, job_id: str, *, measure: bool = True) -> Comparison:
+        """A job's models side by side; see `Comparisons`. Nothing is measured beside a time trial."""
+        return super().comparison(job_id, measure=measure and not self.trial_runs)
+
     def findings(self, job_id: str, *, weight: float = WEIGHT, wait: bool = True) -> Findings:
         """What is known of a comparison; raises as `comparison` does.
 
-        With `wait` all photos are measured first. `weight` is that of quality against speed, 0 to 1.
+        With `wait` all photos are measured first, unless a time trial runs. `weight` is that of quality against speed, 0 to 1.
         """
         found = self.comparison(job_id)
-        while wait and found.measured < found.to_measure:
+        while wait and not self.trial_runs and found.measured < found.to_measure:
             with self._measuring:  # where somebody else measures, wait for that
                 pass
             found = self.comparison(job_id)
@@ -62,7 +67,7 @@ class Decisions(Comparisons):
                 "children": self._runs_tasks.capacity,
                 "threads_per_child": self.settings.threads_per_child,
             },
-            machine=machine(),
+            machine=host(),
             versions=versions(),
         )
 

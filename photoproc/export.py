@@ -22,7 +22,7 @@ _EXTRAS: Mapping[ExtraKind, str] = {"mask": "-mask", "sheet": "-sheet", "sheet_p
 _FIELDS = (
     *("photo", "output", "also", "face", "model", "state", "code", "reason", "advice", "warnings"),
     *("photo_sha256", "photo_wh", "cutout_sha256", "cutout_wh", "cutout_bytes", "attempts", "provider"),
-    *("mask_from_cache", *(f"{step}_s" for step in STEPS)),
+    *("threads", "peak_bytes", "mask_from_cache", *(f"{step}_s" for step in STEPS)),
 )
 
 
@@ -121,6 +121,8 @@ def manifest_row(
         "cutout_bytes": cutout.byte_count if cutout else None,
         "attempts": task.attempts,
         "provider": task.provider or None,
+        "threads": task.threads,
+        "peak_bytes": task.peak_bytes,
         "mask_from_cache": task.mask_from_cache if cutout else None,
     }
     for step in STEPS:

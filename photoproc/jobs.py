@@ -218,6 +218,10 @@ class Task:
     provider: str = ""
     mask_from_cache: bool = False
     finished_at: float | None = None
+    peak_bytes: int | None = None
+    """The most memory its child had meanwhile, other models it holds included; None where nobody knows."""
+    threads: int | None = None
+    """Inference threads of the model; None where it did not run."""
 
     @property
     def cutout(self) -> Cutout | None:

@@ -40,6 +40,8 @@ class SystemState:
 
     worker_alive: bool
     worker_problem: Problem | None
+    worker_held: bool
+    """Whether a time trial keeps it from beginning tasks."""
     children: tuple[ChildInfo, ...]
     tasks_running: int
     tasks_queued: int
@@ -138,6 +140,7 @@ class Overview:
         return SystemState(
             worker_alive=self._worker.alive,
             worker_problem=self._worker.problem,
+            worker_held=self._worker.is_held,
             children=tuple(self._engine.children()),
             tasks_running=self._worker.in_flight,
             tasks_queued=queued,

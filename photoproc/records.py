@@ -38,6 +38,8 @@ class Outcome:
     seconds: Mapping[str, float] | None = None
     provider: str = ""
     mask_from_cache: bool = False
+    peak_bytes: int | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,14 +4,16 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from photoproc import export
 from photoproc.blobs import Blobs
 from photoproc.clock import Clock
+from photoproc.comparison import Comparisons
 from photoproc.decision import Decisions
-from photoproc.engine import Engine
+from photoproc.engine import Engine, LocalEngine
 from photoproc.errors import InputError, PhotoError, ServiceError, not_found
 from photoproc.finish import Finish, Finished
 from photoproc.intake import Accepted, Intake, Reception
@@ -38,6 +40,7 @@ from photoproc.recipe import Recipe
 from photoproc.records import Event
 from photoproc.settings import Settings
 from photoproc.store import Store
+from photoproc.trial import Trials
 from photoproc.worker import Worker
 
 BACKGROUNDS = "backgrounds"
@@ -63,6 +66,7 @@ class PhotoService(Overview, Library, Decisions):
         clock: Clock,
         settings: Settings,
         link_key: str,
+        trial_engine: Callable[[], Engine] | None = None,
     ) -> None:
         Overview.__init__(
             self,
@@ -83,7 +87,25 @@ class PhotoService(Overview, Library, Decisions):
             weights=weights,
             settings=settings,
         )
-        Decisions.__init__(self, store=store, blobs=blobs, engine=engine, previewer=previewer)
+        Comparisons.__init__(self, store=store, blobs=blobs, engine=engine, previewer=previewer)
+        Trials.__init__(
+            self,
+            store=store,
+            blobs=blobs,
+            worker=worker,
+            weights=weights,
+            clock=clock,
+            settings=settings,
+            # Like the children that run tasks, so that the figures can be compared.
+            engine_of=trial_engine
+            or partial(
+                LocalEngine,
+                children=1,
+                threads=settings.threads_per_child,
+                timeout_s=settings.task_timeout_s,
+                memory_mb=settings.child_memory_mb,
+            ),
+        )
         self._intake = intake
         self._links = Links(link_key, lifetime_s=settings.link_lifetime_s, clock=clock)
 
@@ -336,6 +358,7 @@ class PhotoService(Overview, Library, Decisions):
     def delete(self, job_id: str) -> None:
         """Delete a job with all its pictures; what runs for it stops."""
         self._store.delete_job(_checked(job_id))
+        self.drop_trial(job_id)
         self._worker.wake()
         self._blobs.close_job(job_id)
 

@@ -14,6 +14,8 @@
     figures:<model>        how its tasks ended here and what their steps took
     recipes:<owner>        the recipes somebody saved, by name
     apart:<job>:<k>        how far the masks of its photos are from each other, fifty photos a record
+    trial:<job>            its last time trial, and in trial:<job>:<model> what each model took
+    trialing               the token of the time trial that was begun last, whatever the job
 
 Every change happens in one transaction of SQLite, synced to disk. `ledger.py` keeps progress and log,
 `queue.py` the tasks that run; here are the jobs themselves.
@@ -339,6 +341,43 @@ class Store(Queue):
                 key = _apart_key(job_id, place)
                 cache.set(key, {**cache.get(key, {}), str(place): dict(distance)})
 
+    def trial(self, job_id: str) -> dict[str, Any] | None:
+        """What `keep_trial` kept of a job; `figures` in the order of its models, where there are any."""
+        record = self._db.get(f"trial:{job_id}")
+        if record is None:
+            return None
+        keys = [f"trial:{job_id}:{model}" for model in record["models"]]
+        kept = self._db.get_many(keys)
+        return {**record, "figures": [kept[key] for key in keys if key in kept]}
+
+    def keep_trial(
+        self, job_id: str, record: Mapping[str, Any], figures: Sequence[Mapping[str, Any]] = ()
+    ) -> bool:
+        """Keep how a time trial of a job stands; returns whether it does.
+
+        Nothing is kept where the job is deleted. A trial that has ended is kept only in place of itself: what
+        is no longer there under its `token` was begun anew meanwhile.
+        """
+        with self._db.change() as cache:
+            if cache.get(f"job:{job_id}") is None:
+                return False
+            kept = cache.get(f"trial:{job_id}")
+            if kept is None or kept["token"] != record["token"]:
+                if record["finished_at"] is not None:
+                    return False
+                cache.set("trialing", record["token"])
+            for model in record["models"]:
+                cache.delete(f"trial:{job_id}:{model}")
+            for one in figures:
+                cache.set(f"trial:{job_id}:{one['model']}", dict(one))
+            cache.set(f"trial:{job_id}", dict(record))
+            return True
+
+    def last_trial(self) -> str | None:
+        """The token of the time trial that was begun last."""
+        found = self._db.get("trialing")
+        return None if found is None else str(found)
+
     def rename(self, job_id: str, title: str) -> None:
         """Give a job another title."""
         with self._db.change() as cache:
@@ -363,6 +402,9 @@ class Store(Queue):
                 cache.set("running", {place: running[place] for place in running if place not in mine})
             self._forget(job_id, progress)
             cache.delete(f"job:{job_id}")
+            cache.delete(f"trial:{job_id}")
+            for model in record["recipe"]["models"]:
+                cache.delete(f"trial:{job_id}:{model}")
             for start in range(0, record["photo_count"], PHOTOS_PER_RECORD):
                 cache.delete(f"photos:{job_id}:{start // PHOTOS_PER_RECORD}")
                 cache.delete(_apart_key(job_id, start))
@@ -402,4 +444,6 @@ def _as_kept(task: Task, kept: Mapping[str, Any]) -> Task:
         provider=outcome["provider"],
         mask_from_cache=outcome["mask_from_cache"],
         finished_at=kept.get("finished_at"),
+        peak_bytes=outcome.get("peak_bytes"),  # earlier versions did not measure it
+        threads=outcome.get("threads"),
     )

@@ -2,8 +2,9 @@
 
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,8 @@ class Worker:
         self._uploads: dict[tuple[str, int], float] = {}
         self._held_up: tuple[float, Problem] | None = None
         self._turn = 0
+        self._claiming = threading.Lock()
+        self._holds = 0
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -100,6 +103,23 @@ class Worker:
     def in_flight(self) -> int:
         """Tasks in the hands of the engine."""
         return len(self._flights)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No task is begun meanwhile; those that run are finished (see `in_flight`) and published."""
+        with self._claiming:  # so that nothing is being claimed once this has begun
+            self._holds += 1
+        try:
+            yield
+        finally:
+            with self._claiming:
+                self._holds -= 1
+            self._wake.set()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody keeps it from beginning tasks."""
+        return self._holds > 0
 
     def _run(self) -> None:
         log.info("worker_started", owner=self._owner, children=self._engine.capacity)
@@ -148,7 +168,9 @@ class Worker:
             self._ask_for_weights()
         if self._is_due("uploads", _SWEEP_S):
             self._drop_old_uploads()
-        self._claim()
+        with self._claiming:
+            if not self._holds:
+                self._claim()
 
     def _drop_old_uploads(self) -> None:
         """Collect uploads that this server has seen unchanged for a day, by its monotonic clock."""
@@ -212,6 +234,8 @@ class Worker:
             seconds=report.seconds,
             provider=report.provider,
             mask_from_cache=flight.mask_from_cache and report.mask is None,
+            peak_bytes=report.peak_bytes,
+            threads=report.threads,
         )
         if not self._publish(claim, outcome):
             self._blobs.drop_output(claim.job_id, cutouts)

@@ -152,4 +152,6 @@ def carry_out(order: Order) -> Report:
         mask=write("mask") if order.model is not None and order.mask is None else None,
         seconds={"decode": 0.1},
         provider="CPUExecutionProvider",
+        peak_bytes=123_000_000,
+        threads=1,
     )

@@ -74,6 +74,9 @@ def test_an_order_leaves_the_cutout_previews_and_mask_on_disk(model_dir: Path, t
     assert report.provider == "CPUExecutionProvider"
     assert report.seconds is not None
     assert report.seconds["inference"] > 0
+    assert report.threads == 1
+    assert report.peak_bytes is not None
+    assert report.peak_bytes > 100_000_000
     assert len(pickle.dumps(report)) < 4096, "it must fit a pipe in one piece"
 
 
@@ -91,6 +94,8 @@ def test_keeping_the_background_leaves_no_mask(tmp_path: Path) -> None:
     asked = order(tmp_path, encoded(picture(), "PNG"))
     report = child.run(asked)
     assert report.mask is None
+    assert report.threads is None
+    assert report.peak_bytes
     assert len(files_of(report)) == 3
     check_files(report, asked.outbox)
 

@@ -116,6 +116,8 @@ def test_times_count_only_tasks_in_which_the_model_ran(running: Runtime, made: J
         assert warm + cold + one.kept == 2
         assert one.kept or "inference" in one.steps
         assert one.kept == 2 or one.providers == ("CPUExecutionProvider",)
+        assert one.kept == 2 or one.threads == (running.settings.threads_per_child,)
+        assert one.kept == 2 or (one.peak_bytes is not None and one.peak_bytes > 100_000_000)
 
 
 def test_a_spread_is_interpolated_between_the_runs() -> None:

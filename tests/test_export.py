@@ -96,6 +96,8 @@ class Folder:
             cutouts=(cutout,),
             seconds={"decode": 0.01234567, "inference": 1.5},
             provider="CPUExecutionProvider",
+            threads=2,
+            peak_bytes=345_678_912,
             warnings=(Warn(code="no_face", message="No face was found."),),
         )
 
@@ -208,11 +210,13 @@ def test_both_manifests_list_every_task_with_its_fate(folder: Folder) -> None:
     assert [row["output"] for row in rows] == ["a.png", None, None, None, None]
     assert (rows[0]["decode_s"], rows[0]["inference_s"], rows[0]["load_s"]) == (0.0123, 1.5, None)
     assert rows[0]["provider"] == "CPUExecutionProvider"
+    assert (rows[0]["threads"], rows[0]["peak_bytes"]) == (2, 345_678_912)
     assert rows[0]["warnings"] == ["no_face: No face was found."]
     assert (rows[0]["photo_wh"], rows[0]["cutout_wh"]) == ([40, 30], [30, 20])
     in_csv = csv_rows(packed)
     assert [row["photo"] for row in in_csv] == [row["photo"] for row in rows]
     assert [row["reason"] for row in in_csv] == ["", "It failed 3 times.", "No face.", "", ""]
+    assert (in_csv[0]["threads"], in_csv[1]["threads"]) == ("2", "")
     assert (in_csv[0]["photo_wh"], in_csv[0]["inference_s"]) == ("40×30", "1.5")
     assert packed.namelist() == ["a.png", "manifest.csv", "manifest.json"]
 

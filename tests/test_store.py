@@ -251,6 +251,8 @@ def test_publishing_completes_a_task_and_its_job(store: Store) -> None:
         seconds={"inference": 1.5},
         provider="CPU",
         mask_from_cache=True,
+        peak_bytes=700_000_000,
+        threads=2,
     )
     assert store.publish(first, outcome, now=10)
     assert store.job("j").state is JobState.RUNNING
@@ -261,8 +263,21 @@ def test_publishing_completes_a_task_and_its_job(store: Store) -> None:
     done, failed = store.tasks("j")
     assert (done.cutouts, done.warnings, done.seconds) == ((cutout, face), outcome.warnings, outcome.seconds)
     assert (done.provider, done.mask_from_cache, done.finished_at) == ("CPU", True, 10)
+    assert (done.peak_bytes, done.threads, failed.peak_bytes) == (700_000_000, 2, None)
     assert (failed.state, failed.problem) == (TaskState.FAILED, FAILED.problem)
     assert store.running() == []
+
+
+def test_what_an_earlier_version_kept_has_no_memory_and_threads(store: Store) -> None:
+    create(store, "j", 1)
+    assert store.publish(Claimer(store).must(), DONE, now=3)
+    with store._db.change() as cache:
+        kept = cache.get("task:j:0")
+        for name in ("peak_bytes", "threads"):
+            del kept["outcome"][name]
+        cache.set("task:j:0", kept)
+    (task,) = store.tasks("j")
+    assert (task.state, task.peak_bytes, task.threads) == (TaskState.DONE, None, None)
 
 
 def test_a_job_of_which_nothing_succeeded_has_failed(store: Store) -> None:

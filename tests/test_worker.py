@@ -143,6 +143,7 @@ def test_what_is_published_is_what_the_child_reported(world: World) -> None:
     world.finish(job)
     (task,) = world.tasks(job)
     assert (task.provider, task.seconds) == ("CPUExecutionProvider", {"decode": 0.1})
+    assert (task.peak_bytes, task.threads) == (123_000_000, 1)
     assert task.cutout is not None
     assert world.blobs.output(job, task.cutout.file).read_text() == f"cutout of {task.photo.sha256}"
     assert world.blobs.output(job, task.cutout.before).read_text() == f"before of {task.photo.sha256}"

@@ -22,6 +22,7 @@ from photoproc.api import (
     reports,
     single,
     tools,
+    trials,
 )
 from photoproc.service import PhotoService
 
@@ -61,6 +62,7 @@ def create_api(service: Callable[[], PhotoService], *, origins: tuple[str, ...] 
         events.create(service, gates, door),
         comparisons.create(service, gates),
         reports.create(service, gates),
+        trials.create(service, gates),
         single.create(service, gates),
         kept.create(service, gates),
     ):

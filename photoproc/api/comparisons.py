@@ -27,7 +27,8 @@ class SpreadOut(shapes.Shape):
 
 class TimesOut(shapes.Shape):
     """What a model took. `kept` tasks had their mask from before and count nowhere else; `warm` found the
-    model loaded, `cold` had to load it first."""
+    model loaded, `cold` had to load it first. `peak_bytes` is the most memory of a child that ran it, which
+    may hold other models as well; a time trial has the model's own."""
 
     model: str
     done: int
@@ -40,6 +41,8 @@ class TimesOut(shapes.Shape):
     steps: dict[str, float]
     providers: list[str]
     photos_per_s: float | None
+    peak_bytes: int | None
+    threads: list[int]
 
 
 class ComparedOut(shapes.Shape):
@@ -114,6 +117,8 @@ def _times(one: comparison.ModelTimes) -> TimesOut:
         steps=dict(one.steps),
         providers=list(one.providers),
         photos_per_s=one.photos_per_s,
+        peak_bytes=one.peak_bytes,
+        threads=list(one.threads),
     )
 
 

@@ -157,7 +157,11 @@ class TaskLinks(Shape):
 
 
 class TaskOut(Shape):
-    """One photo with one model. `output` to `sha256` and the links are of the first of its cutouts."""
+    """One photo with one model. `output` to `sha256` and the links are of the first of its cutouts.
+
+    `peak_bytes` is the most memory its child had meanwhile, whatever other models it holds included;
+    `threads` are those of the model's inference, where it ran.
+    """
 
     number: int
     photo: str
@@ -170,6 +174,8 @@ class TaskOut(Shape):
     provider: str
     mask_from_cache: bool
     finished_at: datetime | None
+    peak_bytes: int | None
+    threads: int | None
     output: str | None
     size_wh: Pair | None
     byte_count: int | None
@@ -309,6 +315,8 @@ def task_out(job: jobs.Job, task: jobs.Task, token: str) -> TaskOut:
         provider=task.provider,
         mask_from_cache=task.mask_from_cache,
         finished_at=moment(task.finished_at),
+        peak_bytes=task.peak_bytes,
+        threads=task.threads,
         output=first.output if first else None,
         size_wh=first.size_wh if first else None,
         byte_count=first.byte_count if first else None,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from photoproc.comparison import Comparison, ModelTimes, Spread
-from photoproc.ui.text import duration, escaped, plural
+from photoproc.ui.text import byte_size, duration, escaped, plural, unbroken
 
 _MEANT = """1 − the mean soft IoU (Σ min ÷ Σ max) of all pairs of masks; “at the edges”: the mean difference
 of alpha in a band of 2 % around the edges. It says where to look, not who is right: models of one family
@@ -16,6 +16,8 @@ def show_times(found: Comparison) -> None:
     """A line a model: what it took here, where it ran."""
     st.markdown(_table(found.times))
     notes = [f"Warm: the model was loaded already. {plural(len(found.times), 'model')} shared the machine."]
+    if any(one.peak_bytes for one in found.times):
+        notes.append("Memory: the most a child had, the other models it holds included.")
     if any(one.kept for one in found.times):
         notes.append("Masks from an earlier run took no time and are not counted.")
     st.caption(" ".join(notes))
@@ -42,6 +44,8 @@ def _table(times: Sequence[ModelTimes]) -> str:
         "Model alone",
         "Loading",
         "Photos/s",
+        "Memory",
+        "Threads",
         "Done",
         "Failed",
         "Ran on",
@@ -54,14 +58,16 @@ def _table(times: Sequence[ModelTimes]) -> str:
             _time(one.inference, "p50"),
             _time(one.load, "mean"),
             "–" if one.photos_per_s is None else f"{one.photos_per_s:.2g}",
+            "–" if one.peak_bytes is None else byte_size(one.peak_bytes),
+            ", ".join(map(str, one.threads)) or "–",
             f"{one.done:,}" + (f" ({one.kept:,} masks kept)" if one.kept else ""),
             f"{one.failed:,}",
             escaped(", ".join(name.removesuffix("ExecutionProvider") for name in one.providers)) or "–",
         ]
         for one in times
     ]
-    lines = [head, [":--", *["--:"] * 7, ":--"], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [head, [":--", *["--:"] * 9, ":--"], *rows]
+    return "\n".join(f"| {' | '.join(unbroken(cell) for cell in line)} |" for line in lines)
 
 
 def _time(spread: Spread | None, which: str) -> str:

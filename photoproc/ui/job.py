@@ -9,7 +9,7 @@ from photoproc.service import PhotoService
 from photoproc.ui.address import go_to_list
 from photoproc.ui.heading import offer_to_delete
 from photoproc.ui.links import link_token
-from photoproc.ui.status import weights_words
+from photoproc.ui.status import TRIAL_RUNS, weights_words
 from photoproc.ui.text import byte_size, escaped, plural, progress_line, said, state_words
 
 _FOR_GOOD = frozenset(
@@ -26,6 +26,8 @@ def show_progress(photos: PhotoService, job: Job) -> None:
             job.counts.finished / max(1, job.counts.total),
             text=f"{state_words(job)} · {progress_line(job)}",
         )
+        if photos.trial_runs:
+            st.caption(f":material/timer: {TRIAL_RUNS}.")
         say_what_is_missing(photos, job)
     else:
         st.markdown(f"**{state_words(job)}** · {progress_line(job)}")

@@ -9,6 +9,8 @@ from photoproc.ui.text import byte_size, escaped, plural, said
 
 _LOW_DISK_BYTES = 2_000_000_000
 
+TRIAL_RUNS = "A time trial is running; jobs wait until it has ended"
+
 
 def sidebar_status(service: PhotoService) -> None:
     """Worker, queue, the default model's download, a disk that runs low; updates by itself."""
@@ -21,6 +23,8 @@ def sidebar_status(service: PhotoService) -> None:
             st.caption(":material/error: The worker is not running. Restart the server.")
         elif system.worker_problem is not None:
             st.caption(f":material/error: {said(system.worker_problem)}")
+        elif system.worker_held:
+            st.caption(f":material/timer: {TRIAL_RUNS}")
         elif system.tasks_running or system.tasks_queued:
             waiting = f", {system.tasks_queued:,} waiting" if system.tasks_queued else ""
             st.caption(f":material/autorenew: {plural(system.tasks_running, 'task')} running{waiting}")

@@ -58,6 +58,11 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])", r"\\\1", text).replace("\n", " ")
 
 
+def unbroken(text: str) -> str:
+    """Text that stays on one line, as a figure with its unit should."""
+    return re.sub(r"(?<=\d) (?=\S)|(?<=\S) (?=–)|(?<=–) (?=\S)", "\N{NO-BREAK SPACE}", text)
+
+
 def said(problem: Problem) -> str:
     """A problem as one Markdown line: what happened, then what to do."""
     return escaped(f"{problem.message} {problem.advice}".strip())

@@ -1,0 +1,28 @@
+"""What a measurement was made on."""
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def host() -> Mapping[str, str | int]:
+    """The system, the processor, how many of its cores this process may use, the memory in bytes, Python."""
+    found: dict[str, str | int] = {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "python": platform.python_version(),
+    }
+    if hasattr(os, "sysconf"):
+        found["memory_bytes"] = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())

@@ -1,0 +1,72 @@
+"""What the kernel tells: the memory of a process as it was lately, and who kept the cores busy."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from photoproc import machine
+
+MIB = 1024 * 1024
+
+
+def test_the_peak_is_of_the_time_since_it_was_forgotten() -> None:
+    assert machine.forget_peak()
+    small = machine.peak_bytes()
+    assert small is not None
+    block = b"x" * (200 * MIB)
+    large = machine.peak_bytes()
+    assert large is not None
+    assert large - small > 190 * MIB
+    del block
+    kept = machine.peak_bytes()
+    assert kept == pytest.approx(large, abs=MIB)  # each core counts some pages for itself first
+    machine.forget_peak()
+    after = machine.peak_bytes()
+    assert after is not None
+    assert large - after > 150 * MIB
+
+
+def test_where_nothing_can_be_forgotten_it_is_of_the_whole_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = machine.peak_bytes()
+    assert known is not None
+    monkeypatch.setattr(machine, "_PROC", tmp_path / "none")
+    assert not machine.forget_peak()
+    whole = machine.peak_bytes()
+    assert whole is not None
+    assert whole > 10 * MIB
+    assert machine.busy_s() is None
+    assert machine.worked_s([os.getpid()]) == 0
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert machine.peak_bytes() is None
+
+
+def test_work_is_told_of_the_machine_and_of_a_process() -> None:
+    before, mine = machine.busy_s(), machine.worked_s([os.getpid()])
+    assert before is not None
+    until = time.process_time() + 0.3
+    while time.process_time() < until:
+        pass
+    after = machine.busy_s()
+    assert after is not None
+    assert after - before >= 0.2
+    assert 0.25 <= machine.worked_s([os.getpid()]) - mine <= after - before + 0.1
+
+
+def test_a_process_that_is_gone_or_has_an_odd_name_stops_nothing(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert machine.worked_s([gone.pid]) == 0
+    odd = tmp_path / "a) R 1 (b"
+    odd.symlink_to("/usr/bin/sleep")
+    process = subprocess.Popen([odd, "60"])
+    try:
+        assert machine.worked_s([process.pid]) < 5
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,220 @@
+"""Time trials with real children and real weights: what comes of one, by service, API and page."""
+
+import io
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from photoproc.api.app import create_api
+from photoproc.bootstrap import Runtime
+from photoproc.jobs import Job, Photo
+from photoproc.recipe import Recipe
+from photoproc.settings import Settings
+from photoproc.trial_result import Trial, TrialState
+from tests.api.support import Api, check_problem, jpeg, local
+from tests.faults.processes import children_of
+from tests.pages.support import dashboard, labels, plain, press
+from tests.pictures import sample
+from tests.waiting import until
+
+pytestmark = pytest.mark.models
+BOTH = Recipe(models=("u2netp", "u2net"))
+
+
+@pytest.fixture(scope="module")
+def job(running: Runtime) -> Iterator[Job]:
+    """A finished job of two photos with two models."""
+    service = running.service
+    until(lambda: not service.readiness())
+    batch, photos = service.new_batch(), list[Photo]()
+    for name in ("coffee.png", "rocket.jpg"):
+        photos += service.accept(batch, name, io.BytesIO(sample(name))).photos
+    made = service.submit(batch, photos, BOTH)
+    until(lambda: service.job(made.id).state.final, within_s=180)
+    yield service.job(made.id)
+    service.delete(made.id)
+
+
+@pytest.fixture
+def api(running: Runtime) -> Iterator[Api]:
+    with local(create_api(lambda: running.service)) as client:
+        yield Api(client)
+
+
+def ended(running: Runtime, job: Job) -> Trial:
+    """The job's trial, once it has ended."""
+
+    def over() -> bool:
+        trial = running.service.trial(job.id)
+        return trial is not None and trial.state.final and not running.service.trial_runs
+
+    until(over, within_s=240)
+    found = running.service.trial(job.id)
+    assert found is not None
+    return found
+
+
+def measuring_pids(running: Runtime) -> list[int]:
+    """The children of the trial that runs."""
+    runs = running.service._runs
+    return [] if runs is None else runs.measuring._pids()
+
+
+def test_the_larger_model_is_slower_needs_more_memory_and_that_is_certain(running: Runtime, job: Job) -> None:
+    begun = running.service.start_trial(job.id)
+    assert (begun.rounds, begun.threads) == (6, running.settings.threads_per_child)
+    trial = ended(running, job)
+    assert trial.problem is None
+    assert (trial.state, trial.done, trial.total) == (TrialState.DONE, 26, 26)
+    small, large = trial.figures
+    for one in (small, large):
+        assert [len(each) for each in one.rounds] == [2] * 6
+        assert one.cold["load"] > 0
+        assert one.first > one.cold["load"] + one.cold["inference"]
+        assert "load" not in one.steps
+        assert (one.provider, one.threads) == ("CPUExecutionProvider", running.settings.threads_per_child)
+        assert one.spread is not None
+        assert one.interval is not None
+        assert one.interval[0] <= one.spread.p50 <= one.interval[1]
+        assert one.spread.mean == pytest.approx(sum(one.steps.values()), rel=0.001)
+    assert small.peak_bytes is not None
+    assert large.peak_bytes is not None
+    assert large.peak_bytes - small.peak_bytes > 150_000_000, "its weights alone are 176 MB"
+    (ratio,) = trial.ratios
+    assert (ratio.slower, ratio.faster, ratio.told_apart) == ("u2net", "u2netp", True)
+    assert len(trial.others) == 6
+    assert all(share is not None and 0 <= share <= 1 for share in trial.others)
+    assert list((running.settings.data_dir / "tmp").iterdir()) == []
+
+
+def test_a_child_that_is_killed_ends_it_with_the_reason_and_jobs_go_on(
+    running: Runtime, job: Job, api: Api
+) -> None:
+    service = running.service
+    service.start_trial(job.id, rounds=20)
+    until(lambda: (trial := service.trial(job.id)) is not None and trial.done >= 4, within_s=120)
+    other = api.made({"a.jpg": jpeg()}, {"models": ["u2netp"]})
+    for pid in measuring_pids(running):
+        os.kill(pid, signal.SIGKILL)
+    trial = ended(running, job)
+    assert trial.state is TrialState.FAILED
+    assert trial.problem is not None
+    assert trial.problem.code == "child_crashed"
+    assert "failed in round" in trial.problem.message
+    until(lambda: service.job(other["id"]).state.final)
+    service.delete(other["id"])
+
+
+def test_a_server_that_stops_does_not_wait_for_a_trial(model_dir: Any, settings: Settings) -> None:
+    made = Runtime(settings.model_copy(update={"model_dir": model_dir}))
+    made.start()
+    service = made.service
+    until(lambda: service.models()[0].weights.path is not None and not service.trial_runs)
+    until(lambda: "u2netp" in made._weights.ready())
+    batch = service.new_batch()
+    photos = service.accept(batch, "coffee.png", io.BytesIO(sample("coffee.png"))).photos
+    job = service.submit(batch, photos, Recipe(models=("u2netp",)))
+    service.start_trial(job.id, rounds=20)
+    until(lambda: (trial := service.trial(job.id)) is not None and trial.done >= 2, within_s=120)
+    children = measuring_pids(made)
+    assert children
+    made.stop()
+    assert not set(children) & set(children_of(os.getpid()))
+    again = Runtime(made.settings)
+    try:
+        trial = again.service.trial(job.id)
+        assert trial is not None
+        assert trial.state is TrialState.INTERRUPTED
+    finally:
+        again.stop()
+
+
+# The API
+
+
+def test_a_trial_is_begun_looked_at_and_stopped_over_the_api(api: Api, running: Runtime, job: Job) -> None:
+    address = f"/v1/jobs/{job.id}/trial"
+    begun = api.client.post(address, params={"photos": 1, "rounds": 20})
+    assert begun.status_code == 202, begun.text
+    assert (begun.json()["total"], len(begun.json()["photos"])) == (42, 1)
+    again = api.client.post(address, params={"rounds": 2})
+    assert again.json()["started_at"] == begun.json()["started_at"], "the one that runs"
+    until(lambda: api.client.get(address).json()["done"] >= 6, within_s=120)
+    turn = api.client.get(address).json()["turn"]
+    assert turn["model"] in BOTH.models
+    stopped = api.client.delete(address)
+    assert stopped.status_code == 200
+    ended(running, job)
+    body = api.client.get(address).json()
+    assert (body["state"], body["problem"]["code"]) == ("stopped", "trial_stopped")
+    assert [one["model"] for one in body["models"]] == ["u2netp", "u2net"]
+    small = body["models"][0]
+    assert len(small["rounds"]) == len(body["others"]) == small["warm"]["count"] >= 1
+    assert small["first"] == pytest.approx(sum(small["cold"].values()))
+    assert {one["slower"] for one in body["ratios"]} | {one["faster"] for one in body["ratios"]} == {
+        "u2netp",
+        "u2net",
+    }
+    assert api.client.delete(address).json() == body
+
+
+def test_what_is_not_there_or_makes_no_sense_is_refused_over_the_api(api: Api, running: Runtime) -> None:
+    made = api.finished({"a.jpg": jpeg()}, {"background": {"kind": "keep"}})
+    address = f"/v1/jobs/{made['id']}/trial"
+    check_problem(api.client.get(address), 404, "not_found")
+    check_problem(api.client.delete(address), 404, "not_found")
+    check_problem(api.client.post(address), 409, "no_model")
+    check_problem(api.client.post(address, params={"photos": 0}), 422, "invalid_request")
+    check_problem(api.client.post(address, params={"rounds": 99}), 422, "invalid_request")
+    check_problem(api.client.post(f"/v1/jobs/{'0' * 32}/trial"), 404, "not_found")
+    running.service.delete(made["id"])
+
+
+def test_tasks_tell_their_memory_and_threads_over_the_api(api: Api, running: Runtime) -> None:
+    made = api.finished({"new.jpg": jpeg(77)}, {"models": ["u2netp"]})
+    (task,) = made["tasks"]
+    assert task["threads"] == running.settings.threads_per_child
+    assert task["peak_bytes"] > 100_000_000
+    running.service.delete(made["id"])
+
+
+# The page
+
+
+def test_the_page_runs_a_trial_and_shows_what_came_of_it(running: Runtime, job: Job) -> None:
+    app = dashboard("compare.py", job=job.id)
+    label = next(one for one in labels(app) if "time trial" in one)
+    assert "Each model alone on this machine, in turn on the same 2 photos, 6 rounds" in plain(app)
+    press(app, label)
+    assert running.service.trial_runs
+    assert "Stop the time trial" in labels(app)
+    assert "Time trial: " in plain(app)
+    (told,) = dashboard("system.py").info
+    assert told.value == "A time trial is running; jobs wait until it has ended."
+    batch = running.service.new_batch()
+    photos = running.service.accept(batch, "a.jpg", io.BytesIO(jpeg(3))).photos
+    other = running.service.submit(batch, photos, Recipe(models=("u2netp",)))
+    assert "A time trial is running; jobs wait until it has ended." in plain(
+        dashboard("jobs.py", job=other.id)
+    )
+    assert running.service.job(other.id).counts.queued == 1
+    ended(running, job)
+    until(lambda: running.service.job(other.id).state.final)
+    running.service.delete(other.id)
+    said = plain(app.run())
+    assert "u2netp is the fastest; u2net takes " in said
+    assert "| **u2netp** |" in said
+    assert "2 photos, 6 rounds" in said
+    assert "of this machine" in said
+    assert "Run the time trial again" in labels(app)
+
+
+def test_the_page_says_that_a_trial_was_stopped(running: Runtime, job: Job) -> None:
+    app = press(dashboard("compare.py", job=job.id), "Run the time trial again")
+    press(app, "Stop the time trial")
+    ended(running, job)
+    assert "The time trial was stopped." in "\n".join(one.value for one in app.run().info)
+    assert "Run the time trial again" in labels(app)
