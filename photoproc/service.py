@@ -38,6 +38,7 @@ from photoproc.recipe import Recipe
 from photoproc.records import Event
 from photoproc.settings import Settings
 from photoproc.store import Store
+from photoproc.voting import Voting
 from photoproc.worker import Worker
 
 BACKGROUNDS = "backgrounds"
@@ -47,7 +48,7 @@ DASHBOARD = "dashboard"
 """What a link of the dashboard's own is signed for: who holds one may do what the dashboard does."""
 
 
-class PhotoService(Overview, Library, Comparisons):
+class PhotoService(Overview, Library, Comparisons, Voting):
     """Everything a door (page, route, command) may ask for. Thread-safe."""
 
     def __init__(
@@ -84,6 +85,7 @@ class PhotoService(Overview, Library, Comparisons):
             settings=settings,
         )
         Comparisons.__init__(self, store=store, blobs=blobs, engine=engine, previewer=previewer)
+        Voting.__init__(self, store=store, blobs=blobs, previewer=previewer, clock=clock)
         self._intake = intake
         self._links = Links(link_key, lifetime_s=settings.link_lifetime_s, clock=clock)
 
