@@ -21,6 +21,7 @@ from photoproc.api import (
     removebg_door,
     single,
     tools,
+    votes,
 )
 from photoproc.service import PhotoService
 
@@ -59,6 +60,7 @@ def create_api(service: Callable[[], PhotoService], *, origins: tuple[str, ...] 
         pictures.create(service, gates),
         events.create(service, gates, door),
         comparisons.create(service, gates),
+        votes.create(service, gates),
         single.create(service, gates),
         kept.create(service, gates),
     ):

@@ -44,6 +44,8 @@ _STATUS: Mapping[str, int] = {
     "weights_missing": 409,
     "superseded": 409,
     "one_model": 409,
+    "nothing_to_vote": 409,
+    "voter_name": 422,
     "no_photos": 422,
     "too_many_photos": 422,
     "too_many_requests": 429,
