@@ -13,6 +13,7 @@ from photoproc.ui.comparison import say_how_far, show_times
 from photoproc.ui.guard import guarded
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
+from photoproc.ui.ranking import show_ranking
 from photoproc.ui.text import escaped, plural, said, state_words
 from photoproc.ui.timer import stop_timer
 
@@ -64,6 +65,7 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
             )
         with st.expander("What each model took", expanded=True):
             show_times(found)
+        show_ranking(photos, job_id)
         say_how_far(found)
         compare(found, token=link_token(photos, job_id), key=f"compare-{job_id}")
         if found.job.state.final and found.measured == found.to_measure:
