@@ -168,7 +168,9 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
 
     @router.delete("/jobs/{job_id}/ballots/{ballot}/vote", summary="Take a vote back")
     def undo(
-        job: Voted, ballot: _BallotId, voter: Annotated[str, Query(min_length=1, max_length=200)]
+        job: Voted,
+        ballot: _BallotId,
+        voter: Annotated[str, Query(min_length=1, max_length=60, pattern=r"\S")],
     ) -> BallotOut:
         """Take a vote back; answers the pair again, under another id."""
         return _ballot(service(), job, service().undo(job.id, ballot, voter))

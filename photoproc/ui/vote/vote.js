@@ -6,7 +6,6 @@
 const booths = new WeakMap();
 const BACKDROPS = ["checker", "white", "black"];
 const CHOICES = { ArrowLeft: "left", ArrowRight: "right", ArrowDown: "tie", t: "tie", " ": "tie", x: "both_bad" };
-const SAID = { left: "left is better", right: "right is better", tie: "about the same", both_bad: "both bad" };
 const LOOK_MS = 300; // nobody judges faster: what comes sooner is the rest of a double click
 const HOLD_MS = 250; // a key held longer zooms while it is held
 const RANK_MS = 4000;
@@ -122,7 +121,7 @@ class Booth {
         this.hands.push(held(found.ballot));
         if (this.hands.length === 1) this.show();
       } catch (problem) {
-        if (problem.code === "not_found") { this.end("This job is not there any more: it was deleted."); break; }
+        if (problem.code === "not_found") { this.end("This job is not there any more: it was deleted. Choose another comparison to vote on.", true); break; }
         this.trouble(problem.text);
         if (problem.code === "voter_name") { this.stage("who"); break; }
         if (!problem.again && problem.code !== "nothing_to_vote") break;
@@ -134,10 +133,11 @@ class Booth {
     if (this.through && !this.hands.length) this.end("You have voted on all pairs there are. Thank you.");
   }
 
-  end(text) {
+  end(text, gone) {
     this.stage("over");
     this.find(".over .lead").textContent = text;
-    this.find(".over a").hidden = text.startsWith("This job");
+    this.find(".over a").hidden = Boolean(gone);
+    if (gone) Object.assign(this, { hands: [], done: [] });
     this.buttons();
   }
 
@@ -232,7 +232,9 @@ class Booth {
     const which = this.find(".which");
     which.hidden = false;
     which.open = false;
-    this.find(".told").textContent = `${said.photo}: left ${vote.left}, right ${vote.right}; you said ${SAID[vote.choice]}.`;
+    const [first, second] = matchMedia("(max-width: 640px)").matches ? ["upper", "lower"] : ["left", "right"];
+    const chose = { left: `the ${first} one is better`, right: `the ${second} one is better`, tie: "about the same", both_bad: "both bad" }[vote.choice];
+    this.find(".told").textContent = `${said.photo}: ${first} ${vote.left}, ${second} ${vote.right}. You said: ${chose}.`;
   }
 
   async undo() {
@@ -317,8 +319,7 @@ class Booth {
   turn(backdrop, chosen) {
     this.backdrop = BACKDROPS.includes(backdrop) ? backdrop : "checker";
     if (chosen) remember("photoproc-backdrop", this.backdrop);
-    this.panes.classList.remove(...BACKDROPS, "opaque");
-    this.panes.classList.add(this.data.opaque ? "opaque" : this.backdrop);
+    this.panes.dataset.backdrop = this.data.opaque ? "opaque" : this.backdrop;
   }
 
   // Zoomed in, both show the part that the pointer is over; in full size, or twice as large where that is more.
