@@ -32,7 +32,7 @@ _RANKINGS = 64
 class NextBallot:
     """What a voter is asked next: None where he has said something of all pairs there are.
 
-    `left` counts the pairs he has not voted on, with this one; `votes` those of everybody.
+    `left` counts the pairs he has neither voted on nor at hand, with this one; `votes` are everybody's.
     """
 
     slip: Slip | None
@@ -65,16 +65,17 @@ class Voting:
             nonlocal left, votes
             votes = sum(slip.choice is not None for slip in slips)
             done = {slip.pair for slip in slips if slip.voter == name and slip.choice is not None}
-            left = sum(pair not in done for pair in known)
             others = {slip.pair for slip in slips if slip.voter != name and is_reserved(slip, now)}
             own = [slip for slip in slips if slip.voter == name and slip.choice is None]
+            at_hand = {slip.pair for slip in own if slip.id in besides}
+            mine = done | at_hand
+            left = sum(pair not in mine for pair in known)
             for slip in own:
                 free = is_reserved(slip, now) or slip.pair not in others
                 if slip.id not in besides and slip.pair in known and slip.pair not in done and free:
                     return slip
             asked = [slip.pair for slip in slips if slip.choice is not None or is_reserved(slip, now)]
-            at_hand = {slip.pair for slip in own if slip.id in besides}
-            pair = pairing.next_pair(known, asked=asked, mine=done | at_hand, reserved=others, seed=seed)
+            pair = pairing.next_pair(known, asked=asked, mine=mine, reserved=others, seed=seed)
             return None if pair is None else (pair.place, *pairing.sides(pair, seed))
 
         slip = self._book.hand_out(

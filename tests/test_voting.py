@@ -67,7 +67,11 @@ def test_who_asks_again_is_given_the_same_and_the_next_besides_it(desk: Desk) ->
     assert asked(desk, job, "Ann", first.id).id == second.id
     third = asked(desk, job, "Ann", first.id, second.id)
     assert {first.place, second.place, third.place} == {0, 1, 2}
-    assert desk.service.next_ballot(job.id, "Ann", besides=[first.id, second.id, third.id]).slip is None
+    at_hand = [first.id, second.id, third.id]
+    over = desk.service.next_ballot(job.id, "Ann", besides=at_hand)
+    assert (over.slip, over.left) == (None, 0)
+    desk.service.vote(job.id, first.id, "Ann", Choice.TIE)  # counted or on its way: it is left out once
+    assert [desk.service.next_ballot(job.id, "Ann", besides=at_hand[:2]).left for _ in range(2)] == [1, 1]
 
 
 def test_voters_at_work_are_asked_about_different_pairs_while_there_are_others(desk: Desk) -> None:

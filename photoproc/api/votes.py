@@ -73,7 +73,7 @@ class BallotOut(shapes.Shape):
 class NextOut(shapes.Shape):
     """The ballot that is next: null where the voter has voted on all there are.
 
-    `remaining` counts the pairs he has not voted on, `votes` those of everybody.
+    `remaining` counts the pairs he has neither voted on nor at hand, with this one; `votes` are everybody's.
     """
 
     ballot: BallotOut | None

@@ -113,8 +113,8 @@ class Booth {
         if (voter !== this.voter) break;
         tries = 1;
         this.calm();
-        this.votes = Math.max(this.votes ?? 0, found.votes);
-        this.left = found.remaining - this.pending.length;
+        this.votes ??= found.votes;
+        this.left = found.remaining + this.hands.length;
         this.progress();
         if (!found.ballot) { this.through = true; break; }
         if ([...this.hands, ...this.pending.map((one) => ({ id: one.ballot }))].some((one) => one.id === found.ballot.id)) continue;
