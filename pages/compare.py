@@ -15,6 +15,7 @@ from photoproc.ui.guard import guarded
 from photoproc.ui.heading import offer_to_delete, show_title
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
+from photoproc.ui.ranking import show_ranking
 from photoproc.ui.text import escaped, plural, said, state_words
 from photoproc.ui.timer import stop_timer
 from photoproc.ui.trial import time_trial
@@ -75,6 +76,7 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
             time_trial(photos, job_id)
         with st.expander("Charts"):
             show_charts(summed_up)
+        show_ranking(photos, job_id)
         say_how_far(found)
         compare(found, token=token, key=f"compare-{job_id}")
         if found.job.state.final and found.measured == found.to_measure:

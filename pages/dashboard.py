@@ -24,6 +24,7 @@ page = st.navigation(
         st.Page("process.py", title="Process", icon=":material/content_cut:", default=True),
         st.Page("jobs.py", title="Jobs", icon=":material/photo_library:", url_path="jobs"),
         st.Page("compare.py", title="Compare", icon=":material/compare:", url_path="compare"),
+        st.Page("vote.py", title="Vote", icon=":material/how_to_vote:", url_path="vote"),
         st.Page("system.py", title="System", icon=":material/tune:", url_path="system"),
     ]
 )

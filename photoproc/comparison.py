@@ -123,7 +123,7 @@ class Comparisons:
                 place=place,
                 photo=row[0].photo,
                 tasks=tuple(row),
-                distance=_distance(kept[place]) if place in ready and place not in wanted else None,
+                distance=distance_of(kept[place]) if place in ready and place not in wanted else None,
             )
             for place, row in enumerate(rows)
         )
@@ -182,9 +182,10 @@ def _names(done: Sequence[Task]) -> list[str]:
     return [task.model for task in done]
 
 
-def _distance(kept: Mapping[str, object]) -> Distance | None:
+def distance_of(kept: Mapping[str, object]) -> Distance | None:
+    """A distance as the store keeps it; None where a mask was gone."""
     found, models = kept["found"], kept["models"]
-    if found is None:  # a mask is gone
+    if found is None:
         return None
     assert isinstance(found, Sequence)
     assert isinstance(models, Sequence)

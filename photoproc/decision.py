@@ -21,6 +21,7 @@ from photoproc.recommendation import WEIGHT, candidates, recommend
 from photoproc.report import WORST, Drawn, Pictures, html
 from photoproc.settings import Settings
 from photoproc.trial import Trials
+from photoproc.voting import Voting
 
 _SMALL = 480
 """The longest side of a photo in the report, in pixels."""
@@ -31,7 +32,7 @@ _CHARTS = {
 }
 
 
-class Decisions(Comparisons, Trials):
+class Decisions(Comparisons, Voting, Trials):
     """The part of the service that sums comparisons up."""
 
     settings: Settings
@@ -44,7 +45,8 @@ class Decisions(Comparisons, Trials):
     def findings(self, job_id: str, *, weight: float = WEIGHT, wait: bool = True) -> Findings:
         """What is known of a comparison; raises as `comparison` does.
 
-        With `wait` all photos are measured first, unless a time trial runs. `weight` is that of quality against speed, 0 to 1.
+        With `wait` all photos are measured first, unless a time trial runs. `weight` is that of quality
+        against speed, 0 to 1.
         """
         found = self.comparison(job_id)
         while wait and not self.trial_runs and found.measured < found.to_measure:

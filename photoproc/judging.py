@@ -1,18 +1,18 @@
 """From votes to a ranking: Bradley–Terry strengths with what is known of them, and whether sides biased it.
 
-Runs in a child process: choix and scipy are not the server's to load.
+`rank` runs in a child process: choix, scipy and numpy are not the server's to load. It knows the words only.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import permutations
-from math import sqrt
-from typing import NamedTuple
+from math import inf, sqrt
+from typing import TYPE_CHECKING, NamedTuple
 
-import choix
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _Z = 1.959964
 """The normal distribution's 97.5 % quantile: intervals hold 95 %."""
@@ -94,6 +94,8 @@ def rank(
     their own). Intervals are percentiles of fits to votes drawn anew with replacement (Efron 1979). Before
     the first vote, each of two models has won once: three votes of one mind prove nothing yet.
     """
+    import numpy as np
+
     names = list(dict.fromkeys(models))
     place = {name: number for number, name in enumerate(names)}
     known = [one for one in ballots if one.left in place and one.right in place and one.left != one.right]
@@ -139,7 +141,10 @@ def _points(choice: Choice) -> float:
     return {Choice.LEFT: 1.0, Choice.RIGHT: 0.0}.get(choice, 0.5)
 
 
-def _fit(count: int, sides: NDArray[np.int_], left: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fit(count: int, sides: "NDArray[np.int_]", left: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    import choix
+    import numpy as np
+
     if count < 2:
         return np.zeros(count)
     wins = np.full((count, count), _TINY)
@@ -151,16 +156,20 @@ def _fit(count: int, sides: NDArray[np.int_], left: NDArray[np.float64]) -> NDAr
     return found
 
 
-def _apart(differences: NDArray[np.float64]) -> bool:
+def _apart(differences: "NDArray[np.float64]") -> bool:
     """Whether a bootstrap interval of the difference of two strengths leaves out 0."""
+    import numpy as np
+
     if not len(differences):
         return False
     low, high = np.percentile(differences, (2.5, 97.5))
     return bool(low > 0 or high < 0)
 
 
-def _standing(name: str, strength: float, again: NDArray[np.float64], known: Sequence[Ballot]) -> Standing:
-    low, high = np.percentile(again, (2.5, 97.5)) if len(again) else (-np.inf, np.inf)
+def _standing(name: str, strength: float, again: "NDArray[np.float64]", known: Sequence[Ballot]) -> Standing:
+    import numpy as np
+
+    low, high = np.percentile(again, (2.5, 97.5)) if len(again) else (-inf, inf)
     mine = [ballot for ballot in known if name in (ballot.left, ballot.right)]
     points = (_points(one.choice) if one.left == name else 1 - _points(one.choice) for one in mine)
     return Standing(

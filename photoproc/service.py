@@ -41,6 +41,7 @@ from photoproc.records import Event
 from photoproc.settings import Settings
 from photoproc.store import Store
 from photoproc.trial import Trials
+from photoproc.voting import Voting
 from photoproc.worker import Worker
 
 BACKGROUNDS = "backgrounds"
@@ -106,6 +107,7 @@ class PhotoService(Overview, Library, Decisions):
                 memory_mb=settings.child_memory_mb,
             ),
         )
+        Voting.__init__(self, store=store, blobs=blobs, previewer=previewer, clock=clock)
         self._intake = intake
         self._links = Links(link_key, lifetime_s=settings.link_lifetime_s, clock=clock)
 

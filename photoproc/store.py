@@ -16,9 +16,10 @@
     apart:<job>:<k>        how far the masks of its photos are from each other, fifty photos a record
     trial:<job>            its last time trial, and in trial:<job>:<model> what each model took
     trialing               the token of the time trial that was begun last, whatever the job
+    ballots:<job>…         votes on its cutouts
 
 Every change happens in one transaction of SQLite, synced to disk. `ledger.py` keeps progress and log,
-`queue.py` the tasks that run; here are the jobs themselves.
+`queue.py` the tasks that run, `votebook.py` votes; here are the jobs themselves.
 """
 
 import json
@@ -51,6 +52,7 @@ from photoproc.records import (
     recipe_of,
     refusal_of,
 )
+from photoproc.votebook import Votebook
 
 _JOBS_PER_PAGE = 50
 _TASKS_AT_ONCE = 200
@@ -61,7 +63,7 @@ _LEFT_OUT = Problem(
 )
 
 
-class Store(Queue):
+class Store(Queue, Votebook):
     """The records. Safe for many threads and for several processes on one machine."""
 
     # Submitting
@@ -401,6 +403,7 @@ class Store(Queue):
             if mine:
                 cache.set("running", {place: running[place] for place in running if place not in mine})
             self._forget(job_id, progress)
+            self._forget_votes(job_id)
             cache.delete(f"job:{job_id}")
             cache.delete(f"trial:{job_id}")
             for model in record["recipe"]["models"]:

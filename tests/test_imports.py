@@ -10,7 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-HEAVY = ("rembg", "onnxruntime", "cv2", "numba", "pyvips", "pillow_heif", "skimage", "autocrop", "pymatting")
+HEAVY = (
+    *("rembg", "onnxruntime", "cv2", "numba", "pyvips", "pillow_heif", "skimage", "autocrop", "pymatting"),
+    *("choix", "scipy"),
+)
 
 
 def imported_by(code: str) -> set[str]:

@@ -23,6 +23,7 @@ from photoproc.api import (
     single,
     tools,
     trials,
+    votes,
 )
 from photoproc.service import PhotoService
 
@@ -63,6 +64,7 @@ def create_api(service: Callable[[], PhotoService], *, origins: tuple[str, ...] 
         comparisons.create(service, gates),
         reports.create(service, gates),
         trials.create(service, gates),
+        votes.create(service, gates),
         single.create(service, gates),
         kept.create(service, gates),
     ):

@@ -21,6 +21,7 @@ from photoproc.api.problems import ApiError
 from photoproc.errors import Problem, ServiceError, not_found
 from photoproc.jobs import Job
 from photoproc.service import DASHBOARD, PhotoService
+from photoproc.voting import voting
 
 log = structlog.get_logger()
 
@@ -77,12 +78,18 @@ class Door:
         _check_local(connection)
         return Caller("")
 
-    def job(self, connection: HTTPConnection, job_id: str, token: str | None) -> Job:
-        """A job that the caller, or a signed link, may see; raises not_found and what `caller` raises."""
+    def job(
+        self,
+        connection: HTTPConnection,
+        job_id: str,
+        token: str | None,
+        signed_for: Callable[[str], str] = str,
+    ) -> Job:
+        """A job that the caller, or a link signed for it, may see; raises not_found and as `caller` does."""
         service = self._service()
         self._check_origin(connection, service.settings.origins)
         if token is not None:
-            service.check_link(job_id, token)
+            service.check_link(signed_for(job_id), token)
             return service.job(job_id)
         caller = self.caller(connection)
         job = service.job(job_id)
@@ -189,11 +196,13 @@ class Gates:
     caller: Callable[..., Caller]
     reader: Callable[..., Job]
     owned: Callable[..., Job]
+    voter: Callable[..., Job]
     knock: Callable[..., Awaitable[Callable[[], Job]]]
 
 
 def gates(door: Door) -> Gates:
     """`caller`: who calls; `reader`: a job, also by signed link; `owned`: a job, by its caller only;
+    `voter`: a job, also by a link that lets people vote on it;
     `knock`: what gives the job that `reader` gives, for a route to call where it runs itself."""
 
     def caller(
@@ -229,4 +238,13 @@ def gates(door: Door) -> Gates:
     ) -> Callable[[], Job]:
         return partial(door.job, connection, job_id, token)
 
-    return Gates(caller, reader, owned, knock)
+    def voter(
+        connection: HTTPConnection,
+        job_id: JobId,
+        _bearer: Annotated[object, Depends(_bearer)],
+        _header: Annotated[object, Depends(_header)],
+        token: Token = None,
+    ) -> Job:
+        return door.job(connection, job_id, token, voting)
+
+    return Gates(caller, reader, owned, voter, knock)

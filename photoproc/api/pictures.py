@@ -114,7 +114,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
             encoded = base64.b64encode(_read(path)).decode("ascii")
             return JSONResponse({"data_url": f"data:{kind};base64,{encoded}"})
         name = FilePath(export.output_name(job, task, found)).name if download else None
-        return _file(path, kind, found.sha256, known, name)
+        return send_file(path, kind, found.sha256, known, name)
 
     @router.get(
         "/jobs/{job_id}/tasks/{number}/files/{kind}",
@@ -133,7 +133,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         task = service().task(job.id, number)
         path, found, of = service().companion(task, place, kind)
         name = FilePath(export.extra_name(export.output_name(job, task, of), found)).name
-        return _file(path, TYPE_OF_SUFFIX[path.suffix], found.sha256, known, name if download else None)
+        return send_file(path, TYPE_OF_SUFFIX[path.suffix], found.sha256, known, name if download else None)
 
     @router.get("/jobs/{job_id}/tasks/{number}/original", summary="Get the photo", **_answers("image/*"))
     def original(job: Read, number: TaskNumber, download: bool = False, known: _Known = None) -> Response:
@@ -141,7 +141,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         photo = service().task(job.id, number).photo
         path = service().original(service().task(job.id, number))
         name = FilePath(photo.name.replace("\\", "/")).name if download else None
-        return _file(path, media_type(photo), photo.sha256, known, name)
+        return send_file(path, media_type(photo), photo.sha256, known, name)
 
     @router.get("/jobs/{job_id}/tasks/{number}/mask", summary="Get the mask", **_answers("image/png"))
     def mask(job: Read, number: TaskNumber, known: _Known = None) -> Response:
@@ -149,7 +149,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         task = service().task(job.id, number)
         path = service().mask(task)
         tag = f"{task.photo.sha256}-{task.model}-{CATALOGUE[task.model].weights_id}"
-        return _file(path, "image/png", tag, known)
+        return send_file(path, "image/png", tag, known)
 
     @router.get("/jobs/{job_id}/tasks/{number}/preview", summary="Get a preview", **_answers("image/webp"))
     def preview(
@@ -176,7 +176,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
 
     def small(job: Job, file: str, known: str | None) -> Response:
         path = service().output(job.id, file)
-        return _file(path, "image/webp", path.name, known)
+        return send_file(path, "image/webp", path.name, known)
 
     @router.get("/uploads/{batch}/{sha256}/thumbnail", include_in_schema=False)
     def thumbnail(
@@ -186,7 +186,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     ) -> Response:
         """A small picture of an uploaded photo that is not part of a job yet."""
         service().check_link(batch, token)
-        return _file(service().thumbnail(batch, sha256), "image/webp", sha256, None)
+        return send_file(service().thumbnail(batch, sha256), "image/webp", sha256, None)
 
     @router.get("/uploads/{batch}/{sha256}/try", include_in_schema=False)
     def try_on_upload(
@@ -282,7 +282,8 @@ def _answers(*media_types: str, ranged: bool = True) -> Mapping[str, Any]:
     return {"response_class": Response, "responses": responses}
 
 
-def _file(path: FilePath, kind: str, tag: str, known: str | None, name: str | None = None) -> Response:
+def send_file(path: FilePath, kind: str, tag: str, known: str | None, name: str | None = None) -> Response:
+    """A picture's file, or that it has not changed since it was sent with this tag; raises not_found."""
     if known is not None and _matches(known, tag):
         return _unchanged(tag)
     headers = {**_HEADERS, "ETag": f'"{tag}"'}

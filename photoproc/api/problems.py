@@ -47,6 +47,8 @@ _STATUS: Mapping[str, int] = {
     "no_model": 409,
     "trial_running": 409,
     "trial_elsewhere": 409,
+    "nothing_to_vote": 409,
+    "voter_name": 422,
     "no_photos": 422,
     "too_many_photos": 422,
     "too_many_requests": 429,

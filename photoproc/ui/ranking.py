@@ -1,0 +1,72 @@
+"""What the votes on a comparison come to: its models, best first, and how much is known of that."""
+
+import math
+
+import streamlit as st
+
+from photoproc.judging import Ranking, Share, Standing
+from photoproc.service import PhotoService
+from photoproc.ui.text import escaped, plural
+
+_MEANT = """Preferred: in how many of its votes, a tie as half, with Wilson’s 95 % interval. Strength:
+Bradley and Terry’s, natural logarithm, 0 in the mean of the models; its 95 % interval is by bootstrap. Votes
+are blind: who votes is not told which model is on which side."""
+
+
+def show_ranking(photos: PhotoService, job_id: str) -> None:
+    """The models of a job by their votes, and the way to vote."""
+    found = photos.ranking(job_id)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Vote", icon=":material/how_to_vote:", key=f"vote-on-{job_id}"):
+            st.switch_page("vote.py", query_params={"job": job_id})
+        st.caption(_state(found), help=None if found is None else _MEANT)
+    if found is None:
+        return
+    st.markdown(_table(found))
+    if found.side_bias:
+        won = "left" if found.left.share > 0.5 else "right"
+        share = found.left.share if won == "left" else 1 - found.left.share
+        st.caption(
+            f"The {won} side won {share:.0%} of the {found.left.total:.0f} votes that one side won, more "
+            "than chance explains. Sides are drawn at random: no model gains by it, but the votes say less."
+        )
+
+
+def _state(found: Ranking | None) -> str:
+    if found is None:
+        return "No votes yet: choose between cutouts without knowing which model made them."
+    if not found.enough:
+        return f"Not enough votes yet: {plural(found.votes, 'vote')} cannot tell any two of the models apart."
+    first, second = (escaped(one.model) for one in found.standings[:2])
+    if found.ahead:
+        return f"{plural(found.votes, 'vote')}: {first} is ahead of {second}."
+    return f"{plural(found.votes, 'vote')}: {first} and {second} cannot be told apart yet."
+
+
+def _table(found: Ranking) -> str:
+    head = ["Model", "Preferred", "of votes", "Strength", "Both bad"]
+    rows = [
+        [
+            f"**{escaped(one.model)}**",
+            _preferred(one.preferred),
+            f"{one.preferred.total:,.0f}",
+            _strength(one),
+            f"{one.bad:,}",
+        ]
+        for one in found.standings
+    ]
+    lines = [head, [":--", *["--:"] * 4], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _preferred(found: Share) -> str:
+    if not found.total:
+        return "–"
+    return f"{found.share:.0%} ({found.low:.0%} to {found.high:.0%})"
+
+
+def _strength(one: Standing) -> str:
+    if not math.isfinite(one.low):
+        return "–"
+    low, high = (f"{value:+.2f}".replace("-", "−") for value in (one.low, one.high))
+    return f"{one.strength:+.2f} ({low} to {high})".replace("-", "−")

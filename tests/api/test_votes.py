@@ -1,0 +1,178 @@
+"""Votes over REST: blind until they are given, one whatever is sent twice, by a key or a link for it only."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from PIL import Image
+from pydantic import SecretStr
+
+from photoproc.bootstrap import Runtime
+from photoproc.voting import voting
+from tests.api.conftest import Changed
+from tests.api.support import Api, check_problem, jpeg
+from tests.waiting import at_once
+
+pytestmark = pytest.mark.models
+BOTH = {"models": ["u2netp", "u2net"]}
+
+
+@pytest.fixture
+def job(api: Api) -> Iterator[str]:
+    """A finished job of three photos with two models."""
+    made = api.finished({f"photo {number}.jpg": jpeg(number) for number in range(3)}, BOTH)
+    yield str(made["id"])
+    api.client.delete(f"/v1/jobs/{made['id']}")
+
+
+def ballot(api: Api, job: str, voter: str = "Ann", *besides: str, **query: str) -> dict[str, Any]:
+    sent = {"voter": voter, "besides": list(besides)}
+    answer = api.client.post(f"/v1/jobs/{job}/ballots", json=sent, params=query)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def vote(api: Api, found: dict[str, Any], choice: str = "left", voter: str = "Ann") -> dict[str, Any]:
+    link = found["ballot"]["links"]["vote"].removeprefix("/api")
+    answer = api.client.post(link, json={"voter": voter, "choice": choice})
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def test_a_ballot_and_its_pictures_do_not_tell_the_models(api: Api, running: Runtime, job: str) -> None:
+    found = ballot(api, job)
+    assert (found["remaining"], found["votes"]) == (3, 0)
+    shown = found["ballot"]
+    assert not re.search("u2net|task|place", json.dumps(found))
+    bodies = {}
+    for which in ("left", "right", "original"):
+        answer = api.client.get(shown["links"][which].removeprefix("/api"))
+        assert answer.status_code == 200
+        said = " ".join(f"{name}: {value}" for name, value in answer.headers.items()).lower()
+        assert "u2net" not in said
+        assert "content-disposition" not in said
+        assert "immutable" in answer.headers["cache-control"]
+        assert "1970" in answer.headers["last-modified"]
+        bodies[which] = answer.content
+    outcome = vote(api, found)
+    models = {task["model"]: task for task in api.job(job)["tasks"] if task["photo"] == shown["photo"]}
+    for side in ("left", "right"):
+        task = models[outcome[side]]
+        link = task["cutouts"][0]["link"].removeprefix("/api")
+        cutout = api.client.get(link)
+        assert cutout.content == bodies[side]
+        kept = api.client.get(shown["links"][side].removeprefix("/api"))
+        assert kept.headers["etag"] != cutout.headers["etag"]
+        with Image.open(io.BytesIO(bodies[side])) as image:
+            assert list(image.size) == shown[f"{side}_wh"]
+
+
+def test_pictures_are_kept_by_browsers_and_come_small_as_well(api: Api, job: str) -> None:
+    link = ballot(api, job)["ballot"]["links"]["left"].removeprefix("/api")
+    full = api.client.get(link)
+    again = api.client.get(link, headers={"If-None-Match": full.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    small = api.client.get(f"{link}&size=small")
+    assert (small.headers["content-type"], full.headers["content-type"]) == ("image/webp", "image/png")
+    part = api.client.get(link, headers={"Range": "bytes=0-7", "If-Range": full.headers["etag"]})
+    assert (part.status_code, part.content) == (206, full.content[:8])
+    check_problem(api.client.get(link, headers={"Range": "bytes=99999999-"}), 416, "range_not_satisfiable")
+
+
+def test_a_vote_sent_again_and_from_two_tabs_is_one(api: Api, job: str) -> None:
+    found = ballot(api, job)
+    assert ballot(api, job)["ballot"]["id"] == found["ballot"]["id"]
+    answers: list[dict[str, Any]] = []
+    at_once(
+        *(lambda choice=choice: answers.append(vote(api, found, choice)) for choice in ["left", "tie"] * 3)
+    )
+    assert all(one == answers[0] for one in answers)
+    listed = api.client.get(f"/v1/jobs/{job}/votes").json()
+    assert listed == {"items": [answers[0]], "total": 1}
+    assert datetime.fromisoformat(answers[0]["at"]).tzinfo is not None
+    assert {answers[0]["left"], answers[0]["right"]} == {"u2netp", "u2net"}
+    assert ballot(api, job)["ballot"]["id"] != found["ballot"]["id"]
+
+
+def test_a_vote_is_taken_back(api: Api, job: str) -> None:
+    found = ballot(api, job)
+    vote(api, found)
+    link = found["ballot"]["links"]["vote"].removeprefix("/api")
+    check_problem(api.client.delete(link, params={"voter": "Ben"}), 404, "not_found")
+    again = api.client.delete(link, params={"voter": "Ann"})
+    assert again.status_code == 200
+    assert again.json()["photo"] == found["ballot"]["photo"]
+    assert api.client.get(f"/v1/jobs/{job}/votes").json()["total"] == 0
+    check_problem(api.client.post(link, json={"voter": "Ann", "choice": "left"}), 404, "not_found")
+    assert ballot(api, job)["ballot"]["id"] == again.json()["id"]
+
+
+def test_through_and_ranked(api: Api, job: str) -> None:
+    empty = api.client.get(f"/v1/jobs/{job}/ranking").json()
+    assert (empty["votes"], empty["enough"], empty["standings"]) == (0, False, [])
+    for remaining in (3, 2, 1):
+        found = ballot(api, job)
+        assert found["remaining"] == remaining
+        outcome = vote(api, found, "tie")
+        side = "left" if outcome["left"] == "u2net" else "right"
+        link = found["ballot"]["links"]["vote"].removeprefix("/api")
+        api.client.delete(link, params={"voter": "Ann"})
+        vote(api, ballot(api, job), side)
+    assert ballot(api, job) == {"ballot": None, "remaining": 0, "votes": 3}
+    ranked = api.client.get(f"/v1/jobs/{job}/ranking").json()
+    assert [one["model"] for one in ranked["standings"]] == ["u2net", "u2netp"]
+    assert (ranked["votes"], ranked["enough"], ranked["side_bias"]) == (3, False, False)
+    first = ranked["standings"][0]
+    assert (first["preferred"]["share"], first["preferred"]["total"]) == (1, 3)
+    assert first["low"] <= first["strength"] <= first["high"]
+    page = api.client.get(f"/v1/jobs/{job}/votes", params={"offset": 1, "limit": 1}).json()
+    assert (len(page["items"]), page["total"]) == (1, 3)
+
+
+def test_a_link_to_pictures_lets_nobody_vote_and_one_to_vote_does(
+    api: Api, running: Runtime, job: str, change: Changed
+) -> None:
+    change(api_keys=SecretStr(f"anna:{'a' * 24}"))
+    to_vote, to_look = running.service.sign(voting(job)), running.service.sign(job)
+    address = f"/v1/jobs/{job}/ballots"
+    sent = {"voter": "Ann"}
+    check_problem(api.client.post(address, json=sent), 401, "key_missing")
+    check_problem(api.client.post(address, json=sent, params={"token": to_look}), 403, "link_invalid")
+    found = ballot(api, job, token=to_vote)
+    link = found["ballot"]["links"]["vote"].removeprefix("/api")
+    said = {"voter": "Ann", "choice": "left"}
+    check_problem(api.client.post(link, json=said, params={"token": to_look}), 403, "link_invalid")
+    assert api.client.post(link, json=said, params={"token": to_vote}).status_code == 200
+    assert api.client.get(found["ballot"]["links"]["left"].removeprefix("/api")).status_code == 200
+    assert api.client.get(f"/v1/jobs/{job}/ranking", params={"token": to_look}).json()["votes"] == 1
+    stranger = {"Authorization": f"Bearer {'a' * 24}"}
+    check_problem(api.client.post(address, json=sent, headers=stranger), 404, "not_found")
+
+
+def test_what_is_wrong_is_said_by_code(api: Api, job: str) -> None:
+    address = f"/v1/jobs/{job}/ballots"
+    check_problem(api.client.post(address, json={"voter": " "}), 422, "voter_name")
+    check_problem(api.client.post(address, json={"voter": "x" * 61}), 422, "voter_name")
+    check_problem(api.client.post(address, json={"voter": "Ann", "x": 1}), 422, "invalid_request")
+    found = ballot(api, job)
+    link = found["ballot"]["links"]["vote"].removeprefix("/api")
+    check_problem(api.client.post(link, json={"voter": "Ann", "choice": "up"}), 422, "invalid_request")
+    check_problem(api.client.post(link, json={"voter": "Ben", "choice": "left"}), 404, "not_found")
+    check_problem(api.client.get(f"{address}/0-{'0' * 32}/left"), 404, "not_found")
+    check_problem(api.client.get(f"{address}/x/left"), 422, "invalid_request")
+    single = api.finished({"a.jpg": jpeg()}, {"models": ["u2netp"]})["id"]
+    check_problem(api.client.post(f"/v1/jobs/{single}/ballots", json={"voter": "Ann"}), 409, "one_model")
+    broken = api.finished({"a.jpg": jpeg()[:-200]}, BOTH)["id"]
+    check_problem(
+        api.client.post(f"/v1/jobs/{broken}/ballots", json={"voter": "Ann"}), 409, "nothing_to_vote"
+    )
+    for made in (single, broken):
+        api.client.delete(f"/v1/jobs/{made}")
+    gone = {"voter": "Ann", "choice": "left"}
+    check_problem(api.client.post(link.replace(job, single), json=gone), 404, "not_found")
