@@ -38,6 +38,7 @@ class Outcome:
     seconds: Mapping[str, float] | None = None
     provider: str = ""
     mask_from_cache: bool = False
+    weights_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from photoproc.blobs import Blobs
 from photoproc.child import Order, Report
 from photoproc.errors import Problem, ServiceError, TaskError
 from photoproc.jobs import Counts, JobState, Photo, Task, TaskState
+from photoproc.models.catalogue import CATALOGUE
 from photoproc.parts import Keep
 from photoproc.recipe import Recipe
 from photoproc.settings import Settings
@@ -157,7 +158,7 @@ def test_an_order_names_what_the_child_needs(world: World, settings: Settings) -
     (order,) = world.orders()
     assert order.photo.read_bytes() == b"photo 0"
     assert Recipe.from_json(order.recipe_json) == recipe
-    assert (order.model, order.weights, order.mask) == ("u2net", Path("/nowhere/u2net"), None)
+    assert (order.model, order.weights, order.mask) == (CATALOGUE["u2net"], Path("/nowhere/u2net"), None)
     assert order.max_pixels == settings.max_pixels
     assert order.outbox.is_dir()
     assert order.photo == world.blobs.photo(job, order.photo.name)
@@ -173,10 +174,10 @@ def test_a_task_without_a_model_needs_no_weights(world: World) -> None:
 def test_all_models_of_a_job_get_their_turn(world: World) -> None:
     world.weights.there["u2netp"] = Path("/nowhere/u2netp")
     world.submit(10, Recipe(models=("u2net", "u2netp")))
-    seen: Counter[str | None] = Counter()
+    seen: Counter[str] = Counter()
     for _ in range(6):
         world.round()
-        seen.update(order.model for order in world.orders())
+        seen.update(order.model.name for order in world.orders() if order.model is not None)
     assert min(seen["u2net"], seen["u2netp"]) >= 4
 
 
