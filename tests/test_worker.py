@@ -3,7 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,52 @@ def test_a_task_without_a_model_needs_no_weights(world: World) -> None:
     job = world.submit(1, Recipe(background=Keep()))
     world.finish(job)
     assert world.counts(job) == Counts(done=1)
+
+
+def test_a_custom_model_that_was_replaced_under_a_task_is_checked_again_and_the_task_waits_uncharged(
+    world: World,
+) -> None:
+    job = world.submit(1)
+    world.round()
+    world.round(problem_report("weights_changed"))
+    assert world.weights.requested == ["u2net"]
+    assert world.counts(job).failed == 0
+    world.finish(job)
+    (task,) = world.tasks(job)
+    assert (task.state, task.attempts) == (TaskState.DONE, 1)
+
+
+def test_a_task_keeps_which_weights_made_its_mask_though_the_model_is_another_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.submit(1)
+    world.round()
+    other = replace(CATALOGUE["u2net"], checksum="sha256:" + "f" * 64)
+    monkeypatch.setattr(world.weights, "specs", lambda: {"u2net": other})
+    world.finish(job)
+    (task,) = world.tasks(job)
+    assert task.weights_id == CATALOGUE["u2net"].weights_id
+    mask = world.blobs.mask_of(task)
+    assert mask is not None
+    assert world.blobs.mask(task.photo.sha256, "u2net", other.weights_id) is None
+    again = world.submit(1)
+    world.round()
+    assert [order.mask for order in world.orders()] == [None]
+    world.finish(again)
+    assert world.tasks(again)[0].weights_id == "f" * 16
+    before = replace(task, weights_id="")
+    assert world.blobs.mask_of(before) == mask, "as tasks were kept before it was noted"
+    assert world.blobs.mask_of(replace(before, model="team")) is None
+
+
+def test_a_model_that_vanishes_between_claim_and_start_leaves_its_task_queued(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.submit(1)
+    monkeypatch.setattr(world.weights, "specs", dict)
+    world.round()
+    assert not world.engine.calls
+    assert world.counts(job) == Counts(queued=1)
 
 
 def test_all_models_of_a_job_get_their_turn(world: World) -> None:

@@ -104,7 +104,7 @@ class CustomModels:
             entries = {}
             with self._lock:
                 for name, (spec, path) in found.models.items():
-                    seen = spec, signature(path)
+                    seen = spec, _file(path)
                     known = self._entries.get(name)
                     entries[name] = known if known is not None and known.seen == seen else _new(seen, path)
                 fresh = [name for name in entries if entries[name] is not self._entries.get(name)]
@@ -120,7 +120,7 @@ class CustomModels:
             if entry is None or entry.state.phase is Phase.CHECKING:
                 return
             self._afresh.add(name)
-            self._entries[name] = _new((entry.seen[0], signature(entry.path)), entry.path)
+            self._entries[name] = _new((entry.seen[0], _file(entry.path)), entry.path)
             checking = self._entries[name].state.phase is Phase.CHECKING
         if checking:
             self._ask(name)
@@ -168,7 +168,7 @@ class CustomModels:
                 return
             if tried.problem is not None:
                 self._stopping.wait(_SETTLE_S)
-            if signature(entry.path) != before:
+            if _file(entry.path) != before:
                 self._look_again(name, entry)
                 return
             self._keep(spec, tried)
@@ -190,7 +190,7 @@ class CustomModels:
         with self._lock:
             if self._entries.get(name) is not entry:
                 return
-            self._entries[name] = _new((entry.seen[0], signature(entry.path)), entry.path)
+            self._entries[name] = _new((entry.seen[0], _file(entry.path)), entry.path)
         self._asked.put(name)
 
     def _kept(self, spec: ModelSpec) -> Trial | None:
@@ -213,6 +213,11 @@ class CustomModels:
 
     def _place(self, spec: ModelSpec) -> Path:
         return self._kept_in / f"{hashlib.sha256(trial.rules_of(spec).encode()).hexdigest()[:40]}.json"
+
+
+def _file(path: Path) -> tuple[str, int, int] | None:
+    """The file as it is now; None where there is none, or a pipe or device, which could be read for ever."""
+    return signature(path) if path.is_file() else None
 
 
 def _new(seen: Seen, path: Path) -> _Entry:

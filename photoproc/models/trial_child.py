@@ -80,13 +80,14 @@ def _tried(spec: ModelSpec, path: Path, threads: int) -> dict[str, float]:
 
 
 _NOISE = re.compile(
-    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .{0,300}? failed: ?|/\S*onnxruntime\S* .{0,400}?\)(?: const)? "
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .{0,300}? failed: ?"
+    r"|/\S*onnxruntime\S* .{0,400}?\)(?: const)? "
 )
-"""What onnxruntime says around its reasons: codes, the file's name, and where in its own source they arose."""
+"""What onnxruntime says around its reasons: codes, the file's name, places in its own source."""
 
 
 def _broken(spec: ModelSpec, why: str) -> ModelError:
-    told = display_name(_NOISE.sub("", " ".join(why.split()))[:240]).rstrip(". ")
+    told = display_name(_NOISE.sub("", " ".join(why.split()))).rstrip(". ")
     return ModelError(
         "custom_broken",
         f"{spec.file_name} cannot be run: {told}.",
