@@ -63,7 +63,7 @@ class Library:
         self._warm = False
         self._turns = _Turns()
         self._keeping = threading.Lock()
-        self._tried: dict[tuple[str, str], Tried] = {}
+        self._tried: dict[tuple[str, str, str], Tried] = {}
 
     # Recipes
 
@@ -179,7 +179,8 @@ class Library:
         """
         self.check_refiner(recipe)
         background = self.background_of(recipe, *([] if otherwise is None else [otherwise]))
-        what = (sha256, recipe.to_json())
+        spec = self._there.specs().get(recipe.task_models[0])
+        what = (sha256, recipe.to_json(), "" if spec is None else spec.weights_id)
         with self._turns.of(who, what):
             made = self._tried.get(what) or self._try(photo, sha256, recipe, background)
             with self._keeping:

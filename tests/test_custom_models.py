@@ -224,7 +224,7 @@ def test_a_custom_model_can_be_chosen_on_the_process_page(team: Team) -> None:
     assert options[-2:] == ["broken · own", "team · <b>ours"]
     app = choose(app, {"Models": ["team", "broken"]})
     said = plain(app)
-    assert "team a custom model · Apache-2.0" in said.replace("**", "")
+    assert "team · custom model · Apache-2.0" in said.replace("**", "")
     assert "failed: broken.onnx does not fit" in said
     assert "Check broken again" in labels(app)
 

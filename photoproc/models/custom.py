@@ -77,7 +77,7 @@ class Description(BaseModel):
     activation: Activation = "minmax"
     output: Annotated[str, Field(strict=True, min_length=1, max_length=200)] | None = None
     nickname: _Word = "own"
-    good_at: _Line = "a custom model"
+    good_at: _Line = ""
 
     def spec(self, name: str) -> ModelSpec:
         """As an entry of the catalogue, whose checksum and size are known once the file was read."""

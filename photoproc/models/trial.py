@@ -22,12 +22,14 @@ log = structlog.get_logger()
 RULES = 1
 """Counted up when models are tried in another way: what is known of them then is asked anew."""
 _LOOK_S = 0.1
+_LEAST_MB = 2048
+"""Address space: u2netp needs 800 MB of it, u2net 1500."""
 _ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a trial may take. `memory_mb` of address space; 0 means half of the machine's memory."""
+    """What a trial may take. `memory_mb` of address space; 0: half of the machine's, at least 2 GiB."""
 
     timeout_s: float
     memory_mb: int = 0
@@ -103,7 +105,7 @@ def run(spec: ModelSpec, path: Path, limits: Limits, stopping: threading.Event) 
         "spec": json_of_spec(spec),
         "path": str(path),
         "threads": limits.threads,
-        "memory_mb": limits.memory_mb or _half_of_memory_mb(),
+        "memory_mb": limits.memory_mb or max(_LEAST_MB, _half_of_memory_mb()),
     }
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(limits.threads)}

@@ -86,8 +86,13 @@ _NOISE = re.compile(
 """What onnxruntime says around its reasons: codes, the file's name, places in its own source."""
 
 
+_TOO_NEW = re.compile(r"Opset (\d+) is under development.*till opset (\d+)")
+
+
 def _broken(spec: ModelSpec, why: str) -> ModelError:
     told = display_name(_NOISE.sub("", " ".join(why.split()))).rstrip(". ")
+    if (opsets := _TOO_NEW.search(why)) is not None:
+        told = f"it is for ONNX opset {opsets[1]}, and the onnxruntime here knows those up to {opsets[2]}"
     return ModelError(
         "custom_broken",
         f"{spec.file_name} cannot be run: {told}.",

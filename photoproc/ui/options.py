@@ -88,7 +88,8 @@ def describe_model(photos: PhotoService, name: str) -> None:
     model = photos.model(name)
     spec = model.spec
     licence = escaped(spec.licence)
-    parts = [f"**{escaped(name)}** {escaped(spec.good_at)}", licence]
+    parts = [f"**{escaped(name)}** {escaped(spec.good_at)}".strip()]
+    parts += ["custom model", licence] if spec.custom else [licence]
     if model.weights.phase is not Phase.READY:
         words = weights_words(model.weights)
         parts.append(words if spec.custom else f"{spec.download_mb} MB, {words}")

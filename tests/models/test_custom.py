@@ -32,7 +32,7 @@ def test_the_smallest_description_is_a_model_with_the_usual_ways_of_rembg(tmp_pa
             ModelSpec(
                 name="team-v2",
                 nickname="own",
-                good_at="a custom model",
+                good_at="",
                 licence="Apache-2.0",
                 input_wh=(320, 320),
                 download_mb=0,
