@@ -17,18 +17,33 @@ def show_models(photos: PhotoService) -> None:
     for model in [*photos.models(), photos.refiner()]:
         spec = model.spec
         about, state = st.columns([5, 2], vertical_alignment="center")
+        licence = escaped(spec.licence)
         details = [
-            spec.licence if spec.commercial else f":orange[{spec.licence}]",
+            *(["custom model"] if spec.custom else []),
+            licence if spec.commercial else f":orange[{licence}]",
             f"{spec.input_wh[0]}×{spec.input_wh[1]}",
-            f"{spec.download_mb:,} MB",
         ]
+        if spec.download_mb:
+            details.append(f"{spec.download_mb:,} MB")
         if spec.name in speeds:
             details.append(f"{duration(speeds[spec.name])} a photo here")
-        about.markdown(f"**{spec.name}** {spec.good_at}  \n:small[:gray[{' · '.join(details)}]]")
+        elif model.weights.ran_s is not None:
+            details.append(f"ran in {duration(model.weights.ran_s)} when it was checked")
+        name, good_at = escaped(spec.name), escaped(spec.good_at)
+        about.markdown(f"**{name}** {good_at}  \n:small[:gray[{' · '.join(details)}]]")
         if model.weights.phase is Phase.FAILED and model.weights.problem is not None:
             about.markdown(f":small[:red[{said(model.weights.problem)}]]")
         with state:
             show_weights(photos, model)
+    show_not_models(photos)
+
+
+def show_not_models(photos: PhotoService) -> None:
+    """What was meant as a custom model and cannot be taken for one."""
+    for refusal in photos.not_models():
+        about, state = st.columns([5, 2], vertical_alignment="center")
+        about.markdown(f"**{escaped(refusal.name)}**  \n:small[:red[{said(refusal.problem)}]]")
+        state.markdown(":red[:material/block: Not taken as a model]")
 
 
 def show_weights(photos: PhotoService, model: ModelState) -> None:
@@ -42,7 +57,10 @@ def show_weights(photos: PhotoService, model: ModelState) -> None:
         st.markdown("Checking …")
     else:
         what = "Download again" if weights.phase is Phase.FAILED else "Download"
-        if st.button(what, key=f"download-{spec.name}", icon=":material/download:"):
+        icon = ":material/download:"
+        if spec.custom:
+            what, icon = "Check again", ":material/refresh:"
+        if st.button(what, key=f"download-{spec.name}", icon=icon):
             photos.download_model(spec.name)
             st.rerun(scope="fragment")
 

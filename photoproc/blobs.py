@@ -33,7 +33,8 @@ from photoproc.files import (
     link,
     sync_folder,
 )
-from photoproc.jobs import Cutout, Extra
+from photoproc.jobs import Cutout, Extra, Task, TaskState
+from photoproc.models.catalogue import CATALOGUE
 
 STAGING_LIFE_S = 24 * 3600
 """Uploads that become no job are collected after a day."""
@@ -237,6 +238,14 @@ class Blobs:
         """The mask a model made of a photo before, if it is there."""
         path = self._mask(sha256, model, weights_id)
         return path if path.is_file() else None
+
+    def mask_of(self, task: Task) -> Path | None:
+        """The mask of a finished task, by the weights that made it, wherever those are now."""
+        spec = CATALOGUE.get(task.model)  # whose masks alone were made before the weights were noted
+        weights_id = task.weights_id or (spec.weights_id if spec is not None else "")
+        if task.state is not TaskState.DONE or not weights_id:
+            return None
+        return self.mask(task.photo.sha256, task.model, weights_id)
 
     def keep_mask(self, sha256: str, model: str, weights_id: str, written: Path) -> None:
         """Keep a mask for next time. Losing one only costs time, so this fails silently."""

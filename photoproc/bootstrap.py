@@ -23,7 +23,8 @@ from photoproc.clock import SystemClock
 from photoproc.engine import LocalEngine
 from photoproc.errors import ServiceError
 from photoproc.intake import Intake
-from photoproc.models.weights import Weights
+from photoproc.models.registry import Models
+from photoproc.models.trial import Limits
 from photoproc.service import PhotoService
 from photoproc.settings import Settings
 from photoproc.store import Store
@@ -59,7 +60,16 @@ class Runtime:
         self._previewer = LocalEngine(
             children=1, threads=1, timeout_s=_PREVIEW_TIMEOUT_S, memory_mb=settings.child_memory_mb
         )
-        self._weights = Weights(settings.model_dir, sources=() if settings.offline else None)
+        self._weights = Models(
+            settings.model_dir,
+            trials=data / "trials",
+            limits=Limits(
+                timeout_s=settings.task_timeout_s,
+                memory_mb=settings.child_memory_mb,
+                threads=settings.threads_per_child,
+            ),
+            sources=() if settings.offline else None,
+        )
         self._worker = Worker(
             store=self._store,
             blobs=self._blobs,

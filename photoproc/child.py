@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from photoproc import machine
 from photoproc.errors import PhotoprocError, Problem, not_found
 from photoproc.jobs import ExtraKind, Warn
-from photoproc.models.catalogue import spec_of
+from photoproc.models.catalogue import ModelSpec
 from photoproc.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Order:
 
     photo: Path
     recipe_json: str
-    model: str | None
+    model: ModelSpec | None
     weights: Path | None
     mask: Path | None
     """The mask this model made of this photo before, if it did."""
@@ -162,7 +162,7 @@ def _carry_out(order: Order) -> Report:
     try:
         model = None
         if order.model is not None and order.weights is not None:
-            model = Model(spec=spec_of(order.model), weights=order.weights)
+            model = Model(spec=order.model, weights=order.weights)
         result = _pipeline().run(
             order.photo.read_bytes(),
             Recipe.from_json(order.recipe_json),

@@ -15,7 +15,7 @@ from photoproc.blobs import Blobs
 from photoproc.engine import Engine
 from photoproc.errors import InputError, PhotoError, not_found
 from photoproc.jobs import Job, Photo, Task, TaskState
-from photoproc.models.catalogue import CATALOGUE
+from photoproc.recipe import NO_MODEL
 from photoproc.store import Store
 from photoproc.timings import Spread as Spread
 
@@ -161,10 +161,7 @@ class Comparisons:
         return fresh
 
     def _paths(self, done: Sequence[Task]) -> list[Path]:
-        found = (
-            self._masks.mask(task.photo.sha256, task.model, CATALOGUE[task.model].weights_id) for task in done
-        )
-        return [path or Path() for path in found]
+        return [self._masks.mask_of(task) or Path() for task in done]
 
 
 def worst_first(photos: Sequence[ComparedPhoto]) -> list[ComparedPhoto]:
@@ -175,7 +172,7 @@ def worst_first(photos: Sequence[ComparedPhoto]) -> list[ComparedPhoto]:
 
 
 def _done(row: Sequence[Task]) -> list[Task]:
-    return [task for task in row if task.state is TaskState.DONE and task.model in CATALOGUE]
+    return [task for task in row if task.state is TaskState.DONE and task.model != NO_MODEL]
 
 
 def _names(done: Sequence[Task]) -> list[str]:

@@ -14,9 +14,10 @@ from photoproc.export import Archive, file_name
 from photoproc.figures import Findings
 from photoproc.host import host
 from photoproc.jobs import Cutout, Task, TaskState
-from photoproc.models.catalogue import CATALOGUE
+from photoproc.models.weights import Weights
 from photoproc.names import distinct
 from photoproc.overview import versions
+from photoproc.recipe import NO_MODEL
 from photoproc.recommendation import WEIGHT, candidates, recommend
 from photoproc.report import WORST, Drawn, Pictures, html
 from photoproc.settings import Settings
@@ -37,6 +38,7 @@ class Decisions(Comparisons, Voting, Trials):
 
     settings: Settings
     _clock: Clock
+    _weights: Weights
 
     def comparison(self, job_id: str, *, measure: bool = True) -> Comparison:
         """A job's models side by side; see `Comparisons`. Nothing is measured beside a time trial."""
@@ -57,14 +59,23 @@ class Decisions(Comparisons, Voting, Trials):
 
     def weighed(self, found: Comparison, *, weight: float = WEIGHT) -> Findings:
         """A comparison with what was voted, and which model that speaks for."""
-        ranking = None
-        models = candidates(found.times, ranking)
+        job_id = found.job.id
+        ranking, trial = self.ranking(job_id), self.trial(job_id)
+        alone = {
+            one.model: (one.spread.p50, one.spread.count)
+            for one in (trial.figures if trial is not None and trial.state.final else ())
+            if one.spread is not None
+        }
+        models = candidates(found.times, ranking, alone)
         return Findings(
             comparison=found,
             ranking=ranking,
             models=models,
             recommendation=recommend(models, ranking, weight=weight),
             made_at=self._clock.now(),
+            votes=self.votes(job_id),
+            trial=trial,
+            specs=self._weights.specs(),
             settings={
                 "children": self._runs_tasks.capacity,
                 "threads_per_child": self.settings.threads_per_child,
@@ -108,7 +119,7 @@ class Decisions(Comparisons, Voting, Trials):
         job = self._compared.job(job_id)
         stream, taken = ZipStream(compress_type=ZIP_STORED), set[str]()
         for task in self._compared.tasks(job_id):
-            if task.state is TaskState.DONE and task.model in CATALOGUE:
+            if task.state is TaskState.DONE and task.model != NO_MODEL:
                 name = distinct(f"{task.model}/{task.photo.output}.png", taken)
                 stream.add(self._mask_at_size(task), name)
         return Archive(file_name=file_name(job, "-masks.zip"), byte_count=None, chunks=iter(stream))

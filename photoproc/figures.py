@@ -1,7 +1,7 @@
 """Every figure of a comparison as plain data: JSON for programs, CSV for spreadsheets, a row a fact."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from photoproc.comparison import ComparedPhoto, Comparison, ModelTimes
 from photoproc.export import STEPS, spreadsheet
 from photoproc.jobs import Task
-from photoproc.models.catalogue import CATALOGUE
+from photoproc.models.catalogue import ModelSpec
 from photoproc.recommendation import Candidate, Recommendation
+from photoproc.trial_result import Trial
+from photoproc.votebook import Vote
 
 if TYPE_CHECKING:  # its module loads what only children need
     from photoproc.judging import Ranking
@@ -41,6 +43,9 @@ class Findings:
     models: tuple[Candidate, ...]
     recommendation: Recommendation
     made_at: float
+    votes: Sequence[Vote] = ()
+    trial: Trial | None = None
+    specs: Mapping[str, ModelSpec] = field(default_factory=dict)
     settings: Mapping[str, str | int | float] = field(default_factory=dict)
     machine: Mapping[str, str | int] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -55,12 +60,11 @@ def as_data(found: Findings) -> dict[str, Any]:
         "made_at": moment(found.made_at),
         "recipe": json.loads(job.recipe.to_json()),
         "recommendation": asdict(found.recommendation),
-        "models": [
-            model_row(times, candidate)
-            for times, candidate in zip(found.comparison.times, found.models, strict=True)
-        ],
+        "models": _models(found),
         "photos": [_photo(one) for one in found.comparison.photos],
         "ranking": None if found.ranking is None else _ranking(found.ranking),
+        "votes": [_vote(found, one) for one in found.votes],
+        "trial": None if found.trial is None else _trial(found.trial),
         "settings": dict(found.settings),
         "machine": dict(found.machine),
         "versions": dict(found.versions),
@@ -74,18 +78,23 @@ def as_json(found: Findings) -> bytes:
 
 
 def as_tables(found: Findings) -> dict[str, bytes]:
-    """The same as CSV files by name: a row a model, a row a photo and model."""
-    models = [
-        flat(_with_all_columns(model_row(times, candidate)))
-        for times, candidate in zip(found.comparison.times, found.models, strict=True)
-    ]
+    """The same as CSV files by name: a row a model, a photo and model, a vote, a run of the time trial."""
+    models = [flat(_with_all_columns(row)) for row in _models(found)]
     photos = [_task_row(photo, task) for photo in found.comparison.photos for task in photo.tasks]
-    return {"models.csv": spreadsheet(models), "photos.csv": spreadsheet(photos)}
+    tables = {"models.csv": models, "photos.csv": photos}
+    if found.votes:
+        tables["votes.csv"] = [_vote(found, one) for one in found.votes]
+    if found.trial is not None and found.trial.figures:
+        tables["trial.csv"] = list(_runs(found.trial))
+    return {name: spreadsheet(rows) for name, rows in tables.items()}
 
 
-def model_row(times: ModelTimes, candidate: Candidate) -> dict[str, Any]:
-    """What is known of a model."""
-    spec = CATALOGUE.get(times.model)
+def _models(found: Findings) -> list[dict[str, Any]]:
+    rows = zip(found.comparison.times, found.models, strict=True)
+    return [_model(times, candidate, found.specs.get(times.model)) for times, candidate in rows]
+
+
+def _model(times: ModelTimes, candidate: Candidate, spec: ModelSpec | None) -> dict[str, Any]:
     preferred = candidate.preferred
     return {
         **asdict(times),
@@ -147,6 +156,8 @@ def _task(task: Task) -> dict[str, Any]:
         "warnings": [warning.code for warning in task.warnings],
         "mask_from_cache": task.mask_from_cache,
         "provider": task.provider or None,
+        "threads": task.threads,
+        "peak_bytes": task.peak_bytes,
         "seconds": dict(task.seconds),
     }
 
@@ -165,9 +176,53 @@ def _task_row(one: ComparedPhoto, task: Task) -> dict[str, Any]:
         "apart": None if distance is None else distance.apart.get(task.model),
         "mask_from_cache": task.mask_from_cache,
         "provider": task.provider or None,
+        "threads": task.threads,
+        "peak_bytes": task.peak_bytes,
         "seconds": sum(task.seconds.values()) if task.seconds else None,
         **{f"{step}_s": task.seconds.get(step) for step in STEPS},
     }
+
+
+def _vote(found: Findings, one: Vote) -> dict[str, Any]:
+    return {
+        "at": moment(one.at),
+        "voter": one.voter,
+        "place": one.place,
+        "photo": found.comparison.photos[one.place].photo.name,
+        "left": one.left,
+        "right": one.right,
+        "choice": one.choice.value,
+    }
+
+
+def _trial(one: Trial) -> dict[str, Any]:
+    return {
+        "state": one.state.value,
+        "started_at": moment(one.started_at),
+        "photos": [photo.name for photo in one.photos],
+        "threads": one.threads,
+        "others": list(one.others),
+        "models": [
+            {
+                **asdict(figures),
+                "spread": None if figures.spread is None else asdict(figures.spread),
+                "p50_interval": figures.interval,
+                "photos_per_s": figures.photos_per_s,
+            }
+            for figures in one.figures
+        ],
+        "ratios": [asdict(ratio) for ratio in one.ratios],
+    }
+
+
+def _runs(one: Trial) -> Iterator[dict[str, Any]]:
+    """A row a run of the time trial; round 0 is the first one of a model, which loaded it."""
+    for figures in one.figures:
+        first = one.photos[0].name if one.photos else ""
+        yield {"model": figures.model, "round": 0, "photo": first, "seconds": figures.first}
+        for number, took in enumerate(figures.rounds, 1):
+            for photo, seconds in zip(one.photos, took, strict=False):
+                yield {"model": figures.model, "round": number, "photo": photo.name, "seconds": seconds}
 
 
 def _ranking(found: "Ranking") -> dict[str, Any]:

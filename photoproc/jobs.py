@@ -217,6 +217,8 @@ class Task:
     seconds: Mapping[str, float] = field(default_factory=dict)
     provider: str = ""
     mask_from_cache: bool = False
+    weights_id: str = ""
+    """The weights that made its mask; empty of tasks without one, and of those before it was noted."""
     finished_at: float | None = None
     peak_bytes: int | None = None
     """The most memory its child had meanwhile, other models it holds included; None where nobody knows."""

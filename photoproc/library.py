@@ -15,7 +15,7 @@ from photoproc.engine import Engine
 from photoproc.errors import InputError, ModelError, PhotoError, Problem, ServiceError, not_found
 from photoproc.finish import Finish, Finished
 from photoproc.jobs import Photo, Warn
-from photoproc.models.catalogue import VITMATTE, spec_of
+from photoproc.models.catalogue import VITMATTE
 from photoproc.models.weights import Weights
 from photoproc.names import display_name
 from photoproc.recipe import NO_MODEL, Recipe
@@ -63,7 +63,7 @@ class Library:
         self._warm = False
         self._turns = _Turns()
         self._keeping = threading.Lock()
-        self._tried: dict[tuple[str, str], Tried] = {}
+        self._tried: dict[tuple[str, str, str], Tried] = {}
 
     # Recipes
 
@@ -92,7 +92,7 @@ class Library:
                 "Choose another name, without “/” and “{”, not that of one that comes with the program.",
             )
         for model in recipe.models:
-            spec_of(model)
+            self._there.spec(model)
         saved = self.recipes(owner)
         if shown not in saved and len(saved) >= _MAX_RECIPES:
             raise InputError(
@@ -179,7 +179,8 @@ class Library:
         """
         self.check_refiner(recipe)
         background = self.background_of(recipe, *([] if otherwise is None else [otherwise]))
-        what = (sha256, recipe.to_json())
+        spec = self._there.specs().get(recipe.task_models[0])
+        what = (sha256, recipe.to_json(), "" if spec is None else spec.weights_id)
         with self._turns.of(who, what):
             made = self._tried.get(what) or self._try(photo, sha256, recipe, background)
             with self._keeping:
@@ -188,7 +189,7 @@ class Library:
 
     def _try(self, photo: Path, sha256: str, recipe: Recipe, background: Path | None) -> Tried:
         name = recipe.task_models[0]
-        spec, weights, mask = None if name == NO_MODEL else spec_of(name), None, None
+        spec, weights, mask = None if name == NO_MODEL else self._there.spec(name), None, None
         if spec is not None:
             weights = self._there.ready().get(spec.name)
             mask = self._pictures.mask(sha256, spec.name, spec.weights_id)
@@ -202,7 +203,7 @@ class Library:
             order = Order(
                 photo=photo,
                 recipe_json=recipe.to_json(),
-                model=None if spec is None else spec.name,
+                model=spec,
                 weights=weights or Path(),
                 mask=mask,
                 outbox=outbox,

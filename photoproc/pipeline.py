@@ -121,7 +121,7 @@ class Pipeline:
         with clock.step("framing"):
             frames = _frames(recipe, pixels, found, alpha, scale, asked)
         with clock.step("compose"):
-            layers = self._layers(pixels, recipe, alpha, background, seen)
+            layers = self._layers(pixels, recipe, alpha, background, seen, model)
         pictures = []
         for frame in frames:
             warnings += [warning for warning in frame.warnings if warning not in warnings]
@@ -185,6 +185,7 @@ class Pipeline:
         alpha: U8 | None,
         background: Path | None,
         seen: bytes | None,
+        model: Model | None,
     ) -> Layers:
         icc, photo = pixels.icc, _colours(pixels)
         if recipe.output.profile == "srgb":
@@ -193,7 +194,7 @@ class Pipeline:
             photo = np.where(pixels.alpha[..., None] > 0, photo, 0).astype(photo.dtype)
         own = photo
         if recipe.edges.decontaminate and alpha is not None and not isinstance(recipe.background, Keep):
-            place = ("colours", seen, recipe.edges, recipe.output.profile, recipe.models)
+            place = ("colours", seen, recipe.edges, recipe.output.profile, model)
             effort = _LOOK_EFFORT if seen else 1.0
             own = self._once(place, partial(edges.decontaminated, photo, alpha, effort=effort))
         look = Look(

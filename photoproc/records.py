@@ -40,6 +40,7 @@ class Outcome:
     mask_from_cache: bool = False
     peak_bytes: int | None = None
     threads: int | None = None
+    weights_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

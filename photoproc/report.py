@@ -54,10 +54,10 @@ def html(found: Findings, charts: Sequence[Drawn], worst: Sequence[tuple[Compare
     return page.render(
         title=job.title,
         made_at=moment(found.made_at).replace("T", " ").replace("+00:00", " UTC"),
-        photos=f"{job.photo_count:,} photo{'' if job.photo_count == 1 else 's'}",
+        photos=_count(job.photo_count, "photo"),
         models=found.models,
         recommendation=found.recommendation,
-        tables=[_models(found), *_votes(found)],
+        tables=[_models(found), *_trial(found), *_votes(found)],
         charts=charts,
         worst=[_worst(photo, pictures) for photo, pictures in worst],
         facts=_facts(found),
@@ -82,6 +82,8 @@ def _models(found: Findings) -> Table:
             f"{one.done:,}",
             f"{one.failed:,}",
             f"{one.kept:,}",
+            _megabytes(one.peak_bytes),
+            ", ".join(map(str, one.threads)) or "–",
             ", ".join(name.removesuffix("ExecutionProvider") for name in one.providers) or "–",
         ]
         for one in times
@@ -89,10 +91,45 @@ def _models(found: Findings) -> Table:
     notes = [NOTES["warm"]]
     return Table(
         heading="What each model took",
-        head=[*head, "Done", "Failed", "Masks kept", "Ran on"],
+        head=[*head, "Done", "Failed", "Masks kept", "Memory", "Threads", "Ran on"],
         rows=rows,
         notes=notes,
     )
+
+
+def _trial(found: Findings) -> list[Table]:
+    trial = found.trial
+    if trial is None or not any(one.spread for one in trial.figures):
+        return []
+    rows = [
+        [
+            one.model,
+            _of(one.spread, "p50"),
+            "–" if one.interval is None else f"{one.interval[0]:.3g} to {one.interval[1]:.3g} s",
+            _of(one.spread, "p95"),
+            f"{one.first:.3g} s",
+            "–" if "load" not in one.cold else f"{one.cold['load']:.3g} s",
+            "–" if one.photos_per_s is None else f"{one.photos_per_s:.2g}",
+            _megabytes(one.peak_bytes),
+        ]
+        for one in trial.figures
+    ]
+    notes = [
+        f"Each model alone in a child with {_count(trial.threads, 'thread')}, in turn on "
+        f"{_count(len(trial.photos), 'photo')}, {_count(len(trial.others), 'round')}, while jobs waited.",
+        *(
+            f"{one.slower} takes {one.times:.2f} × as long as {one.faster}"
+            + ("." if one.interval is None else f" [{one.interval[0]:.2f}–{one.interval[1]:.2f}]")
+            + ("" if one.told_apart else ": the two cannot be told apart.")
+            for one in trial.ratios
+        ),
+    ]
+    if trial.disturbed:
+        notes.append(
+            f"Other work disturbed {_count(len(trial.disturbed), 'round')}: the times may be too long."
+        )
+    head = ["Model", "Photo, p50", "95 % interval", "p95", "First", "Loading", "Photos/s", "Memory"]
+    return [Table(heading="Time trial", head=head, rows=rows, notes=notes)]
 
 
 def _votes(found: Findings) -> list[Table]:
@@ -150,6 +187,14 @@ def _facts(found: Findings) -> list[tuple[str, str]]:
 
 def _data_url(webp: bytes) -> str:
     return f"data:image/webp;base64,{base64.b64encode(webp).decode('ascii')}"
+
+
+def _megabytes(count: int | None) -> str:
+    return "–" if count is None else f"{count / 1e6:.0f} MB"
+
+
+def _count(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _of(spread: Spread | None, which: str) -> str:

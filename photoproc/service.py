@@ -32,7 +32,6 @@ from photoproc.jobs import (
 )
 from photoproc.library import Library, Tried
 from photoproc.links import Links
-from photoproc.models.catalogue import CATALOGUE, spec_of
 from photoproc.models.weights import Weights
 from photoproc.names import display_name, output_paths
 from photoproc.overview import Overview
@@ -228,7 +227,7 @@ class PhotoService(Overview, Library, Decisions):
         background: Path | None = None,
     ) -> Job:
         for model in recipe.models:
-            spec_of(model)
+            self._weights.spec(model)
         self.check_refiner(recipe)
         if not photos:
             raise InputError("no_photos", "There are no photos to process.", "Add at least one photo.")
@@ -333,8 +332,10 @@ class PhotoService(Overview, Library, Decisions):
 
     def masks_kept(self, photos: Sequence[Photo], model: str) -> int:
         """For how many of these photos a model need not run, because its mask of them is kept."""
-        weights_id = spec_of(model).weights_id
-        return sum(self._blobs.mask(photo.sha256, model, weights_id) is not None for photo in photos)
+        spec = self._weights.specs().get(model)
+        if spec is None:  # a custom model that is gone
+            return 0
+        return sum(self._blobs.mask(photo.sha256, model, spec.weights_id) is not None for photo in photos)
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job: queued tasks at once, running ones within seconds. Idempotent."""
@@ -372,9 +373,7 @@ class PhotoService(Overview, Library, Decisions):
 
     def mask(self, task: Task) -> Path:
         """The file of the mask of a finished task, at the model's size; raises not_found."""
-        spec, path = CATALOGUE.get(task.model), None
-        if spec is not None and task.state is TaskState.DONE:
-            path = self._blobs.mask(task.photo.sha256, spec.name, spec.weights_id)
+        path = self._blobs.mask_of(task)
         if path is None:
             raise not_found("mask")
         return path

@@ -446,6 +446,7 @@ def _as_kept(task: Task, kept: Mapping[str, Any]) -> Task:
         seconds=outcome["seconds"] or {},
         provider=outcome["provider"],
         mask_from_cache=outcome["mask_from_cache"],
+        weights_id=outcome.get("weights_id", ""),
         finished_at=kept.get("finished_at"),
         peak_bytes=outcome.get("peak_bytes"),  # earlier versions did not measure it
         threads=outcome.get("threads"),

@@ -271,7 +271,7 @@ class Trials:
 
     def _orders(self, job: Job) -> dict[str, Order]:
         """An order a model. No mask that was kept is told of, so that the model has to run."""
-        recipe, ready = job.recipe, self._trial_weights.ready()
+        recipe, ready, specs = job.recipe, self._trial_weights.ready(), self._trial_weights.specs()
         if NO_MODEL in recipe.task_models:
             raise InputError(
                 "no_model",
@@ -291,7 +291,7 @@ class Trials:
             model: Order(
                 photo=Path(),
                 recipe_json=recipe.to_json(),
-                model=model,
+                model=specs[model],
                 weights=ready[model],
                 mask=None,
                 outbox=Path(),

@@ -17,7 +17,7 @@ from photoproc.clock import Clock
 from photoproc.engine import Engine
 from photoproc.errors import PhotoprocError, Problem, ServiceError, TaskError
 from photoproc.jobs import TaskState
-from photoproc.models.catalogue import CATALOGUE, VITMATTE
+from photoproc.models.catalogue import CATALOGUE, VITMATTE, ModelSpec
 from photoproc.models.weights import Weights
 from photoproc.recipe import NO_MODEL
 from photoproc.records import Claim, Outcome
@@ -32,7 +32,7 @@ _ASK_AGAIN_S = 300.0
 _SWEEP_S = 3600.0
 _MAX_LOST = 10
 _FULL_DISK_PAUSE_S = 5.0
-_NOT_THE_TASKS_FAULT = ("engine_restarted", "engine_stopped", "cancelled", "disk_full")
+_NOT_THE_TASKS_FAULT = ("engine_restarted", "engine_stopped", "cancelled", "disk_full", "weights_changed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,8 @@ class _Flight:
     claim: Claim
     future: "Future[Report]"
     mask_from_cache: bool
+    spec: ModelSpec | None
+    """The model as it was then: a custom one may be another by now."""
 
 
 class Worker:
@@ -212,6 +214,8 @@ class Worker:
         if problem is None:
             self._keep(flight, report)
         elif problem.code in _NOT_THE_TASKS_FAULT:
+            if problem.code == "weights_changed":
+                self._weights.request(claim.model)
             self._failed_attempt(claim, problem)
         else:
             state = TaskState.SKIPPED if problem.code == "no_face" else TaskState.FAILED
@@ -236,12 +240,12 @@ class Worker:
             mask_from_cache=flight.mask_from_cache and report.mask is None,
             peak_bytes=report.peak_bytes,
             threads=report.threads,
+            weights_id="" if flight.spec is None else flight.spec.weights_id,
         )
         if not self._publish(claim, outcome):
             self._blobs.drop_output(claim.job_id, cutouts)
         elif report.mask is not None:
-            weights_id = CATALOGUE[claim.model].weights_id
-            self._blobs.keep_mask(claim.photo.sha256, claim.model, weights_id, report.mask.path)
+            self._blobs.keep_mask(claim.photo.sha256, claim.model, outcome.weights_id, report.mask.path)
 
     def _publish(self, claim: Claim, outcome: Outcome) -> bool:
         published = self._store.publish(claim, outcome, now=self._clock.now())
@@ -304,7 +308,7 @@ class Worker:
 
     def _claim(self) -> None:
         self._wait_for_room()
-        models = [NO_MODEL, *(name for name in self._weights.ready() if name in CATALOGUE)]
+        models = [NO_MODEL, *(name for name in self._weights.ready() if name != VITMATTE.name)]
         while len(self._flights) < self._engine.capacity and not self._stopping.is_set():
             self._blobs.check_space()
             self._turn += 1
@@ -336,9 +340,9 @@ class Worker:
 
     def _launch(self, claim: Claim) -> bool:
         """Hand a task to the engine; False where it cannot take it now."""
-        spec = CATALOGUE.get(claim.model)
+        spec = self._weights.specs().get(claim.model)
         weights = self._weights.ready().get(claim.model)
-        if spec is not None and weights is None:  # lost between claiming and now
+        if claim.model != NO_MODEL and (spec is None or weights is None):  # lost between claiming and now
             return False
         refiner = self._weights.ready().get(VITMATTE.name)
         if refiner is None and claim.recipe.edges.method == "vitmatte":
@@ -349,7 +353,7 @@ class Worker:
         order = Order(
             photo=self._blobs.photo(claim.job_id, claim.photo.sha256),
             recipe_json=claim.recipe.to_json(),
-            model=None if spec is None else spec.name,
+            model=spec,
             weights=weights,
             mask=mask,
             outbox=self._blobs.outbox(claim.token),
@@ -363,7 +367,8 @@ class Worker:
             self._blobs.empty_outbox(claim.token)
             return False
         future.add_done_callback(lambda _: self._wake.set())
-        self._flights.append(_Flight(claim=claim, future=future, mask_from_cache=mask is not None))
+        flight = _Flight(claim=claim, future=future, mask_from_cache=mask is not None, spec=spec)
+        self._flights.append(flight)
         return True
 
     def _background(self, claim: Claim) -> Path | None:

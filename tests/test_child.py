@@ -14,6 +14,7 @@ from photoproc import child
 from photoproc.child import Order, Report, Written
 from photoproc.errors import Problem
 from photoproc.imaging.decode import PhotoInfo
+from photoproc.models.catalogue import CATALOGUE
 from photoproc.parts import Face, Keep
 from photoproc.recipe import Recipe
 from tests.models.support import weights_file
@@ -34,7 +35,7 @@ def order(folder: Path, photo: bytes, recipe: Recipe = KEEP, **fields: Path | st
     return Order(
         photo=path,
         recipe_json=recipe.to_json(),
-        model=model,
+        model=None if model is None else CATALOGUE[model],
         weights=weights,
         mask=mask,
         outbox=outbox,
@@ -112,7 +113,6 @@ def test_keeping_the_background_leaves_no_mask(tmp_path: Path) -> None:
             "no_face",
             ["decode", "framing"],
         ),
-        (encoded(picture(), "PNG"), Recipe(models=("u3net",)), "u3net", "model_unknown", []),
         (
             encoded(picture(), "PNG"),
             Recipe(models=("silueta",)),

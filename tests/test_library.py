@@ -4,6 +4,7 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from photoproc.engine import Engine
 from photoproc.errors import InputError, PhotoprocError, Problem
 from photoproc.jobs import Counts, Job, TaskState
 from photoproc.library import Library, Tried
-from photoproc.models.catalogue import VITMATTE
+from photoproc.models.catalogue import CATALOGUE, VITMATTE
 from photoproc.parts import Blur, Colour, Edges, Face, Keep, Output, Picture, Subject
 from photoproc.recipe import Recipe
 from photoproc.settings import Settings
@@ -338,6 +339,23 @@ def test_the_same_picture_is_made_once_for_all_who_ask_at_once(shelf: Shelf) -> 
     assert made[0] == made[1] == made[2]
     assert shelf.held() == []
     assert shelf.ask(look) == made[0]
+
+
+def test_a_look_is_made_anew_where_its_custom_model_was_replaced(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (look,) = looks(1)
+    spec = CATALOGUE["u2net"]
+    for checksum in (spec.checksum, "sha256:" + "f" * 64):
+        now = replace(spec, checksum=checksum)
+        monkeypatch.setattr(shelf.weights, "specs", lambda now=now: {"u2net": now})
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(shelf.ask, look)
+            until(lambda: len(shelf.held()) == 1)
+            assert shelf.held()[0].model == now
+            assert shelf.held()[0].mask is None
+            shelf.answer()
+            asked.result(60)
 
 
 def test_nothing_is_left_of_those_who_asked(shelf: Shelf) -> None:

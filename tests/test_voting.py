@@ -129,7 +129,7 @@ def test_a_job_without_two_cutouts_of_a_photo_says_so(desk: Desk) -> None:
     assert code_of(lambda: desk.service.next_ballot(waiting.id, "Ann")) == "nothing_to_vote"
 
     def no_second(order: Order) -> object:
-        if order.model == "u2netp":
+        if order.model is not None and order.model.name == "u2netp":
             raise PhotoError("not_a_picture", "no", "no")
         return carry_out(order)
 

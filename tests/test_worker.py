@@ -3,7 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from photoproc.blobs import Blobs
 from photoproc.child import Order, Report
 from photoproc.errors import Problem, ServiceError, TaskError
 from photoproc.jobs import Counts, JobState, Photo, Task, TaskState
+from photoproc.models.catalogue import CATALOGUE
 from photoproc.parts import Keep
 from photoproc.recipe import Recipe
 from photoproc.settings import Settings
@@ -158,7 +159,7 @@ def test_an_order_names_what_the_child_needs(world: World, settings: Settings) -
     (order,) = world.orders()
     assert order.photo.read_bytes() == b"photo 0"
     assert Recipe.from_json(order.recipe_json) == recipe
-    assert (order.model, order.weights, order.mask) == ("u2net", Path("/nowhere/u2net"), None)
+    assert (order.model, order.weights, order.mask) == (CATALOGUE["u2net"], Path("/nowhere/u2net"), None)
     assert order.max_pixels == settings.max_pixels
     assert order.outbox.is_dir()
     assert order.photo == world.blobs.photo(job, order.photo.name)
@@ -171,13 +172,59 @@ def test_a_task_without_a_model_needs_no_weights(world: World) -> None:
     assert world.counts(job) == Counts(done=1)
 
 
+def test_a_custom_model_that_was_replaced_under_a_task_is_checked_again_and_the_task_waits_uncharged(
+    world: World,
+) -> None:
+    job = world.submit(1)
+    world.round()
+    world.round(problem_report("weights_changed"))
+    assert world.weights.requested == ["u2net"]
+    assert world.counts(job).failed == 0
+    world.finish(job)
+    (task,) = world.tasks(job)
+    assert (task.state, task.attempts) == (TaskState.DONE, 1)
+
+
+def test_a_task_keeps_which_weights_made_its_mask_though_the_model_is_another_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.submit(1)
+    world.round()
+    other = replace(CATALOGUE["u2net"], checksum="sha256:" + "f" * 64)
+    monkeypatch.setattr(world.weights, "specs", lambda: {"u2net": other})
+    world.finish(job)
+    (task,) = world.tasks(job)
+    assert task.weights_id == CATALOGUE["u2net"].weights_id
+    mask = world.blobs.mask_of(task)
+    assert mask is not None
+    assert world.blobs.mask(task.photo.sha256, "u2net", other.weights_id) is None
+    again = world.submit(1)
+    world.round()
+    assert [order.mask for order in world.orders()] == [None]
+    world.finish(again)
+    assert world.tasks(again)[0].weights_id == "f" * 16
+    before = replace(task, weights_id="")
+    assert world.blobs.mask_of(before) == mask, "as tasks were kept before it was noted"
+    assert world.blobs.mask_of(replace(before, model="team")) is None
+
+
+def test_a_model_that_vanishes_between_claim_and_start_leaves_its_task_queued(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.submit(1)
+    monkeypatch.setattr(world.weights, "specs", dict)
+    world.round()
+    assert not world.engine.calls
+    assert world.counts(job) == Counts(queued=1)
+
+
 def test_all_models_of_a_job_get_their_turn(world: World) -> None:
     world.weights.there["u2netp"] = Path("/nowhere/u2netp")
     world.submit(10, Recipe(models=("u2net", "u2netp")))
-    seen: Counter[str | None] = Counter()
+    seen: Counter[str] = Counter()
     for _ in range(6):
         world.round()
-        seen.update(order.model for order in world.orders())
+        seen.update(order.model.name for order in world.orders() if order.model is not None)
     assert min(seen["u2net"], seen["u2netp"]) >= 4
 
 

@@ -18,7 +18,6 @@ from photoproc.api.callers import Gates, JobId, TaskNumber
 from photoproc.errors import InputError, Problem, not_found
 from photoproc.jobs import ExtraKind, Job, Photo
 from photoproc.library import Tried
-from photoproc.models.catalogue import CATALOGUE
 from photoproc.service import PhotoService, trying
 from photoproc.settings import MIB
 
@@ -148,8 +147,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         """The model's mask as an 8-bit gray PNG, at the model's own resolution."""
         task = service().task(job.id, number)
         path = service().mask(task)
-        tag = f"{task.photo.sha256}-{task.model}-{CATALOGUE[task.model].weights_id}"
-        return send_file(path, "image/png", tag, known)
+        return send_file(path, "image/png", f"{task.photo.sha256}-{path.stem}", known)
 
     @router.get("/jobs/{job_id}/tasks/{number}/preview", summary="Get a preview", **_answers("image/webp"))
     def preview(

@@ -1,19 +1,18 @@
 """rembg's own HTTP server, as `rembg s` speaks: its clients need another address only."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from photoproc.api import forms, single
 from photoproc.api.callers import Caller, Gates
 from photoproc.api.problems import responses
 from photoproc.errors import InputError
 from photoproc.finish import Finish, Matting
-from photoproc.models.catalogue import CATALOGUE
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 
@@ -40,9 +39,11 @@ class Options(BaseModel):
 
     @field_validator("model")
     @classmethod
-    def _in_catalogue(cls, name: str | None) -> str | None:
-        if name is not None and name not in CATALOGUE:
-            raise ValueError(f"there is no such model here; choose one of {', '.join(CATALOGUE)}")
+    def _here(cls, name: str | None, info: ValidationInfo) -> str | None:
+        """The names of the models there are come with the request."""
+        names = (info.context or {}).get("models", ())
+        if name is not None and name not in names:
+            raise ValueError(f"there is no such model here; choose one of {', '.join(names)}")
         return name
 
     @field_validator("vm")
@@ -114,7 +115,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         photos = service()
         form = await forms.receive(request, photos)
         async with forms.dropped_if_refused(form, photos):
-            options = _options(form, request.query_params)
+            options = _options(form, request.query_params, photos.model_names())
             single.check_one(form)
         recipe = Recipe(models=(options.model or photos.settings.default_model,))
         made = await single.cut_out(photos, caller, form, recipe, options.finish)
@@ -132,7 +133,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     return router
 
 
-def _options(form: forms.Received, query: Mapping[str, str]) -> Options:
+def _options(form: forms.Received, query: Mapping[str, str], models: Sequence[str]) -> Options:
     """The options of a request; raises RequestValidationError that names every field that is wrong."""
     wrong = [
         {"type": "given_twice", "loc": ("query", name), "msg": "It is in the form already."}
@@ -147,7 +148,7 @@ def _options(form: forms.Received, query: Mapping[str, str]) -> Options:
     if wrong:
         raise RequestValidationError(wrong)
     try:
-        return Options.model_validate({**form.fields, **query})
+        return Options.model_validate({**form.fields, **query}, context={"models": models})
     except ValidationError as error:
         found = [(one["loc"], one["msg"].removeprefix("Value error, ")) for one in error.errors()]
         raise RequestValidationError(

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 from photoproc import export, jobs, overview, records
 from photoproc.errors import Problem
 from photoproc.jobs import JobState, TaskState
-from photoproc.models.catalogue import CATALOGUE
-from photoproc.recipe import Recipe
+from photoproc.recipe import NO_MODEL, Recipe
 
 BASE = "/api/v1"
 _PAIR = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
@@ -223,7 +222,7 @@ class EventPage(Shape):
 
 
 class ModelOut(Shape):
-    """A model of the catalogue, and the state of its weights."""
+    """A model, and the state of its weights; `custom`: a team's own, from the model folder."""
 
     name: str
     nickname: str
@@ -232,6 +231,7 @@ class ModelOut(Shape):
     commercial: bool
     input_wh: Pair
     download_mb: int
+    custom: bool
     state: str
     fraction: float
     problem: ProblemOut | None
@@ -239,12 +239,13 @@ class ModelOut(Shape):
 
 
 class ModelsOut(Shape):
-    """The catalogue."""
+    """The public models, then custom ones; `refused` is what was put into the model folder and is none."""
 
     default: str
     items: list[ModelOut]
     refiner: ModelOut
     """What `edges.method: vitmatte` needs; makes no mask of its own."""
+    refused: list[Refused]
 
 
 def job_out(job: jobs.Job, token: str) -> JobOut:
@@ -267,7 +268,7 @@ def job_fields(job: jobs.Job, token: str) -> dict[str, Any]:
         "revision": job.revision,
         "output_bytes": job.output_bytes,
         "recipe": job.recipe,
-        "refused": [Refused(name=one.name, **problem(one.problem).model_dump()) for one in job.refused],
+        "refused": [refused(one) for one in job.refused],
         "links": JobLinks(
             self=path,
             events=f"{path}/events?{signed}",
@@ -302,7 +303,7 @@ def task_out(job: jobs.Job, task: jobs.Task, token: str) -> TaskOut:
         for place in range(len(task.cutouts) if task.state is TaskState.DONE else 0)
     ]
     first = cutouts[0] if cutouts else None
-    has_mask = first is not None and task.model in CATALOGUE
+    has_mask = first is not None and task.model != NO_MODEL
     return TaskOut(
         number=task.number,
         photo=task.photo.name,
@@ -404,11 +405,17 @@ def model_out(model: overview.ModelState, seconds: float | None) -> ModelOut:
         commercial=spec.commercial,
         input_wh=spec.input_wh,
         download_mb=spec.download_mb,
+        custom=spec.custom,
         state=weights.phase.value,
         fraction=weights.fraction,
         problem=None if weights.problem is None else problem(weights.problem),
         seconds_per_photo=seconds,
     )
+
+
+def refused(one: jobs.Refusal) -> Refused:
+    """A file that was not accepted."""
+    return Refused(name=one.name, **problem(one.problem).model_dump())
 
 
 def problem(found: Problem) -> ProblemOut:

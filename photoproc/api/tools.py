@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from photoproc.api import shapes
 from photoproc.api.callers import Caller, Gates
 from photoproc.errors import not_found
-from photoproc.models.catalogue import VITMATTE, WITH_REFINER
+from photoproc.models.catalogue import VITMATTE
 from photoproc.service import PhotoService
 
 
@@ -59,19 +59,23 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
 
     @router.get("/models", summary="List models")
     def models(caller: Called) -> shapes.ModelsOut:
-        """The catalogue, with licences and the state of the weights."""
+        """All of them, with licences and the state of the weights."""
         speeds = service().speeds()
         return shapes.ModelsOut(
             default=service().settings.default_model,
             refiner=shapes.model_out(service().refiner(), None),
             items=[shapes.model_out(one, speeds.get(one.spec.name)) for one in service().models()],
+            refused=[shapes.refused(one) for one in service().not_models()],
         )
 
     @router.post("/models/{name}/download", status_code=202, summary="Download a model's weights")
     def download(caller: Called, name: str) -> shapes.ModelOut:
-        """Fetch weights in the background; `GET /models` tells how far it is. Idempotent."""
+        """Fetch weights in the background, or check a custom model again. Idempotent.
+
+        `GET /models` tells how far it is.
+        """
         photos = service()
-        if name not in WITH_REFINER:
+        if name not in (VITMATTE.name, *photos.model_names()):
             raise not_found("model")
         photos.download_model(name)
         model = photos.refiner() if name == VITMATTE.name else photos.model(name)

@@ -1,11 +1,12 @@
 """Every model of rembg that takes just a picture: what it is, what it is good at, what it weighs.
 
 Checksums and sources are those rembg publishes; a test compares the two. `download_mb` is rounded
-from the size of the release file.
+from the size of the release file. A team's own models are described by the same words; see `custom`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from photoproc.errors import ModelError
 
@@ -20,9 +21,24 @@ class Wheel:
     member: str
 
 
+Activation = Literal["minmax", "sigmoid", "sigmoid-minmax", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """How a custom model is fed and read; `models.network` has the formulas."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    divide_by: Literal["max", 255] = "max"
+    activation: Activation = "minmax"
+    output: str | None = None
+    """The output that is the mask, by its name; None means the first."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """One model of the catalogue. `checksum` is `algorithm:hex` of the weights file."""
+    """One model. `checksum` is `algorithm:hex` of the weights file, empty until a custom one was read."""
 
     name: str
     nickname: str
@@ -31,10 +47,17 @@ class ModelSpec:
     input_wh: tuple[int, int]
     download_mb: int
     checksum: str
-    release_file: str
+    release_file: str = ""
     wheel: Wheel | None = None
     stored_as: str | None = None
     """The name of the file on disk where it is not the model's."""
+    network: Network | None = None
+    """Of a custom model only: rembg has no session for it."""
+
+    @property
+    def custom(self) -> bool:
+        """Whether it is a team's own, found in the model folder."""
+        return self.network is not None
 
     @property
     def url(self) -> str:
@@ -49,12 +72,12 @@ class ModelSpec:
     @property
     def commercial(self) -> bool:
         """Whether the licence allows commercial use."""
-        return "non-commercial" not in self.licence
+        return "non-commercial" not in self.licence.lower()
 
     @property
     def weights_id(self) -> str:
         """A short name of exactly these weights, for cache keys."""
-        return self.checksum.split(":")[1][:16]
+        return self.checksum.partition(":")[2][:16]
 
 
 def _u2(name: str, nickname: str, good_at: str, mb: int, md5: str, wheel: Wheel | None = None) -> ModelSpec:
@@ -208,13 +231,13 @@ WITH_REFINER: Mapping[str, ModelSpec] = {**CATALOGUE, VITMATTE.name: VITMATTE}
 """All weights that are looked for and fetched."""
 
 
-def spec_of(name: str) -> ModelSpec:
+def spec_of(name: str, among: Mapping[str, ModelSpec] = CATALOGUE) -> ModelSpec:
     """The model of that name; raises ModelError model_unknown."""
     try:
-        return CATALOGUE[name]
+        return among[name]
     except KeyError:
         raise ModelError(
             "model_unknown",
             f"There is no model called {name!r}.",
-            f"Choose one of: {', '.join(CATALOGUE)}.",
+            f"Choose one of: {', '.join(among)}.",
         ) from None

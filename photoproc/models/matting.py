@@ -1,4 +1,4 @@
-"""Running a model: rembg's sessions, one for each model and child process."""
+"""Running a model: rembg's sessions, or our own for custom models, one for each model and child process."""
 
 import importlib
 import importlib.util
@@ -15,6 +15,7 @@ from PIL import Image
 
 from photoproc.errors import ModelError
 from photoproc.models.catalogue import ModelSpec
+from photoproc.models.network import NetworkSession
 from photoproc.models.weights import verify
 
 _KEPT_MB = 600
@@ -50,7 +51,8 @@ class Matting:
     def load(self, spec: ModelSpec, weights: Path) -> None:
         """Load a model, and let go of those used longest ago where they are too many.
 
-        Raises ModelError weights_checksum, weights_unreadable or model_broken, and MemoryError.
+        Raises ModelError weights_checksum, weights_unreadable, weights_changed or model_broken, and
+        MemoryError.
         """
         while self._sessions and sum(one.download_mb for one in (*self._sessions, spec)) > _KEPT_MB:
             del self._sessions[next(iter(self._sessions))]
@@ -69,6 +71,8 @@ class Matting:
         except Exception as error:
             if _out_of_memory(error):
                 raise MemoryError(str(error)) from error
+            if isinstance(error, ModelError):  # a custom model's, which says more
+                raise
             if _of_onnxruntime(error) or isinstance(error, ValueError | IndexError):
                 raise ModelError(
                     "model_broken",
@@ -80,18 +84,16 @@ class Matting:
 
     def _session(self, spec: ModelSpec, weights: Path) -> Any:
         verify(weights, spec)
-        sessions = _rembg_sessions()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        base = sessions[spec.name]
-        # rembg finds (or downloads) the file itself; ours is at hand and verified.
-        local = type(base.__name__, (base,), {"download_models": classmethod(lambda *_, **__: str(weights))})
+        options = session_options(self._threads)
         try:
+            if spec.custom:
+                return NetworkSession(weights, spec, options)
+            base = _rembg_sessions()[spec.name]
+            # rembg finds (or downloads) the file itself; ours is at hand and verified.
+            here = {"download_models": classmethod(lambda *_, **__: str(weights))}
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # the provider that ran is reported instead
-                return local(spec.name, options)
+                return type(base.__name__, (base,), here)(spec.name, options)
         except Exception as error:
             if _out_of_memory(error):
                 raise MemoryError(str(error)) from error
@@ -99,9 +101,20 @@ class Matting:
                 raise ModelError(
                     "model_broken",
                     f"The weights of {spec.name} cannot be loaded.",
-                    "Delete the file and download it again on the System page.",
+                    f"Check {spec.name} again on the System page."
+                    if spec.custom
+                    else "Delete the file and download it again on the System page.",
                 ) from error
             raise
+
+
+def session_options(threads: int) -> Any:
+    """How onnxruntime is to run a model: so many threads, and silent."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
 
 
 def _of_onnxruntime(error: Exception) -> bool:

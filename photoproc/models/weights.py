@@ -21,7 +21,8 @@ import structlog
 from filelock import FileLock, Timeout
 
 from photoproc.errors import ModelError, Problem
-from photoproc.models.catalogue import WITH_REFINER, ModelSpec, spec_of
+from photoproc.jobs import Refusal
+from photoproc.models.catalogue import VITMATTE, WITH_REFINER, ModelSpec, spec_of
 from photoproc.models.sources import WHEEL_PREFIX, PackageIndex, Release, Source
 
 log = structlog.get_logger()
@@ -54,10 +55,12 @@ class WeightsState:
     fraction: float = 0.0
     path: Path | None = None
     problem: Problem | None = None
+    ran_s: float | None = None
+    """What a custom model took for the one picture it was checked with."""
 
 
 class Weights:
-    """The weights of every model in the catalogue.
+    """The weights of every model in the catalogue; `registry.Models` has custom models as well.
 
     One background thread verifies what is on disk, another one fetches, so that a download holds up
     nothing that is there already.
@@ -113,9 +116,21 @@ class Weights:
         """Call `on_change` (from a background thread) whenever a model becomes ready or fails."""
         self._on_change = on_change
 
+    def specs(self) -> dict[str, ModelSpec]:
+        """Every model that makes masks, by name: the public ones, then custom ones."""
+        return {name: spec for name, spec in self._catalogue.items() if name != VITMATTE.name}
+
+    def spec(self, name: str) -> ModelSpec:
+        """The model of that name; raises ModelError model_unknown."""
+        return spec_of(name, self.specs())
+
+    def refused(self) -> tuple[Refusal, ...]:
+        """What lies in the model folders as custom models and cannot be taken for one."""
+        return ()
+
     def state(self, name: str) -> WeightsState:
-        """What is known of a model's weights."""
-        spec_of(name) if name not in self._catalogue else None
+        """What is known of a model's weights; raises ModelError model_unknown."""
+        self.spec(name) if name not in self._catalogue else None
         with self._lock:
             return self._states[name]
 
@@ -128,7 +143,7 @@ class Weights:
         """Look at the disk again: a file that came, went or changed is verified in the background."""
         for name, spec in self._catalogue.items():
             path = self._find(spec)
-            seen = _signature(path)
+            seen = signature(path)
             with self._lock:
                 if seen == self._seen[name]:
                     continue
@@ -189,14 +204,14 @@ class Weights:
         state = WeightsState(phase=Phase.ABSENT)
         with self._looking:
             while (path := self._find(spec)) is not None:
-                seen = _signature(path)
+                seen = signature(path)
                 try:
                     verify(path, spec)
                 except ModelError as error:
                     state = WeightsState(phase=Phase.FAILED, problem=error.problem)
                     if error.problem.code != "weights_checksum":
                         break
-                    if self._stopping.wait(_SETTLE_S) or _signature(path) != seen:
+                    if self._stopping.wait(_SETTLE_S) or signature(path) != seen:
                         return WeightsState(phase=Phase.CHECKING)
                     if not _move_aside(path):
                         break
@@ -272,7 +287,7 @@ class Weights:
 
     def _set(self, spec: ModelSpec, state: WeightsState, *, answered: bool = False) -> None:
         """Note what became of a model; `answered` ends a request for it."""
-        seen = _signature(self._find(spec))
+        seen = signature(self._find(spec))
         with self._lock:
             if answered:
                 self._wanted.discard(spec.name)
@@ -302,24 +317,42 @@ class Weights:
         return None
 
 
+def digest(path: Path, algorithm: str) -> str:
+    """The checksum of a file, in hex; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
 def verify(path: Path, spec: ModelSpec) -> None:
-    """Raise ModelError weights_checksum unless the file is what rembg published."""
-    algorithm, expected = spec.checksum.split(":")
+    """Raise ModelError weights_checksum unless the file is what rembg published.
+
+    A custom model's must be what was checked, or it is weights_changed: it is checked again.
+    """
+    algorithm, _, expected = spec.checksum.partition(":")
     try:
-        with path.open("rb") as file:
-            actual = hashlib.file_digest(
-                file, lambda: hashlib.new(algorithm, usedforsecurity=False)
-            ).hexdigest()
+        actual = digest(path, algorithm or "sha256")
     except OSError as error:
+        if spec.custom:
+            raise _changed(spec) from error
         raise ModelError(
             "weights_unreadable", f"The weights of {spec.name} cannot be read: {error}.", f"Look at {path}."
         ) from error
+    if actual != expected and spec.custom:
+        raise _changed(spec)
     if actual != expected:
         raise ModelError(
             "weights_checksum",
             f"The weights of {spec.name} are not what rembg published ({algorithm} {actual[:12]}…).",
             "Download the model again on the System page; if it happens again, the source is damaged.",
         )
+
+
+def _changed(spec: ModelSpec) -> ModelError:
+    return ModelError(
+        "weights_changed",
+        f"{spec.file_name} is not the file that was checked.",
+        "It is checked again by itself; try again in a moment.",
+    )
 
 
 def _move_aside(path: Path) -> bool:
@@ -351,7 +384,8 @@ def _unreachable(spec: ModelSpec, target: Path, reasons: list[str]) -> Problem:
     )
 
 
-def _signature(path: Path | None) -> tuple[str, int, int] | None:
+def signature(path: Path | None) -> tuple[str, int, int] | None:
+    """What changes when a file does: its path, size and time; None where there is none."""
     if path is None:
         return None
     try:

@@ -3,7 +3,6 @@
 import streamlit as st
 
 from photoproc.jobs import Job, JobState, TaskState
-from photoproc.models.catalogue import CATALOGUE
 from photoproc.models.weights import Phase
 from photoproc.service import PhotoService
 from photoproc.ui.address import go_to_list
@@ -110,22 +109,21 @@ def _was_left_out(photos: PhotoService, job: Job) -> bool:
 
 def say_what_is_missing(photos: PhotoService, job: Job) -> None:
     """Name the models the job waits for, and why they are not there."""
-    models = job.recipe.task_models
-    missing = [name for name in models if name in CATALOGUE]
-    missing = [name for name in missing if photos.model(name).weights.phase is not Phase.READY]
+    models, there = job.recipe.task_models, photos.model_names()
+    missing = {name: weights for name in models if (weights := photos.waits_for(name)) is not None}
     if not missing:
         return
     waiting = {models[n % len(models)] for n in photos.task_numbers(job.id, states=(TaskState.QUEUED,))}
-    for name in missing:
+    for name, weights in missing.items():
         if name not in waiting:
             continue
-        weights = photos.model(name).weights
         if weights.phase is not Phase.FAILED or weights.problem is None:
-            st.caption(f":material/downloading: Waiting for {name}: {weights_words(weights)}")
+            st.caption(f":material/downloading: Waiting for {escaped(name)}: {weights_words(weights)}")
             continue
-        st.warning(f"Waiting for {name}. {said(weights.problem)}", icon=":material/cloud_off:")
+        st.warning(f"Waiting for {escaped(name)}. {said(weights.problem)}", icon=":material/cloud_off:")
         with st.container(horizontal=True):
-            if st.button(f"Download {name} again", key=f"again-{name}"):
+            verb = "Check" if name in there and photos.model(name).spec.custom else "Download"
+            if name in there and st.button(f"{verb} {name} again", key=f"again-{name}"):
                 photos.download_model(name)
             # With nothing else to finish, this would be to cancel the job.
             if (len(models) > 1 or job.counts.done) and st.button(

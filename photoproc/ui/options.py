@@ -6,7 +6,6 @@ import streamlit as st
 
 from photoproc.errors import RecipeError
 from photoproc.jobs import Photo
-from photoproc.models.catalogue import CATALOGUE
 from photoproc.models.weights import Phase
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
@@ -16,7 +15,7 @@ from photoproc.ui.options_background import choose_background
 from photoproc.ui.options_form import Form
 from photoproc.ui.options_values import fields_of
 from photoproc.ui.status import weights_words
-from photoproc.ui.text import duration, plural
+from photoproc.ui.text import duration, escaped, plural
 
 
 def choose_recipe(
@@ -60,13 +59,17 @@ def _made(form: Form) -> Recipe | None:
 def choose_models(photos: PhotoService, form: Form) -> None:
     """Which models, with a line about each."""
     keep = form.values["background"] == "keep"
+    there = {model.spec.name: model.spec for model in photos.models()}
+    known = [name for name in form.values["models"] if name in there]
+    if known != form.values["models"]:  # a custom model of an earlier recipe that is gone
+        form.fill({"models": known})
     chosen = form.control(
         "models",
         st.multiselect,
         "Models",
-        list(CATALOGUE),
+        list(there),
         shown=list,
-        format_func=lambda name: f"{name} · {CATALOGUE[name].nickname}",
+        format_func=lambda name: f"{name} · {there[name].nickname}" if name in there else name,
         disabled=keep,
         select_all=False,
         filter_mode="contains",
@@ -84,17 +87,25 @@ def describe_model(photos: PhotoService, name: str) -> None:
     """A line about a chosen model: what for, its licence, and whether it is there."""
     model = photos.model(name)
     spec = model.spec
-    parts = [f"**{name}** {spec.good_at}", spec.licence]
+    licence = escaped(spec.licence)
+    parts = [f"**{escaped(name)}** {escaped(spec.good_at)}".strip()]
+    parts += ["custom model", licence] if spec.custom else [licence]
     if model.weights.phase is not Phase.READY:
-        parts.append(f"{spec.download_mb} MB, {weights_words(model.weights)}")
+        words = weights_words(model.weights)
+        parts.append(words if spec.custom else f"{spec.download_mb} MB, {words}")
     st.caption(" · ".join(parts))
+    label, icon = (
+        (f"Check {name} again", ":material/refresh:")
+        if spec.custom
+        else (f"Download {name} now", ":material/download:")
+    )
     if model.weights.phase in (Phase.ABSENT, Phase.FAILED) and st.button(
-        f"Download {name} now", icon=":material/download:", type="tertiary", key=f"fetch-{name}"
+        label, icon=icon, type="tertiary", key=f"fetch-{name}"
     ):
         photos.download_model(name)
         st.rerun()
     if not spec.commercial:
-        st.caption(f":material/gavel: {name} may not be used commercially ({spec.licence}).")
+        st.caption(f":material/gavel: {escaped(name)} may not be used commercially ({licence}).")
 
 
 def estimate(photos: PhotoService, given: Sequence[Photo], models: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from photoproc.models.catalogue import CATALOGUE
 from photoproc.parts import (
     FACE_PRESETS,
     Blur,
@@ -42,7 +41,7 @@ def values_of(recipe: Recipe) -> Values:
     begin |= {"shadow": recipe.shadow or Shadow(), "edges": recipe.edges, "size": recipe.size}
     begin |= {"output": recipe.output, "sheet": recipe.output.sheet or Sheet()}
     values: Values = {
-        "models": [name for name in recipe.models if name in CATALOGUE],
+        "models": list(recipe.models),
         "background": background.kind,
         "crop": framing.kind,
         "shadow": recipe.shadow is not None,

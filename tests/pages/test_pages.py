@@ -22,6 +22,7 @@ from tests.pages.support import (
     healthy,
     labels,
     made_job,
+    plain,
     press,
     show_only,
     words,
@@ -212,7 +213,7 @@ def test_system_shows_models_children_disk_and_versions(service: PhotoService) -
     said = words(app)
     assert "**u2netp**" in said
     assert "Ready" in said
-    assert "CC BY-NC 4.0" in said
+    assert "CC BY-NC 4.0 (non-commercial)" in plain(app)
     assert "2 of 2" in said
     assert "free" in said
     assert "streamlit 1\\." in said
