@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from photoproc.comparison import ComparedPhoto, Spread
 from photoproc.figures import NOTES, Findings, moment
+from photoproc.timings import Ratio
 
 WORST = 12
 """Photos that are shown."""
@@ -117,12 +118,7 @@ def _trial(found: Findings) -> list[Table]:
     notes = [
         f"Each model alone in a child with {_count(trial.threads, 'thread')}, in turn on "
         f"{_count(len(trial.photos), 'photo')}, {_count(len(trial.others), 'round')}, while jobs waited.",
-        *(
-            f"{one.slower} takes {one.times:.2f} × as long as {one.faster}"
-            + ("." if one.interval is None else f" [{one.interval[0]:.2f}–{one.interval[1]:.2f}]")
-            + ("" if one.told_apart else ": the two cannot be told apart.")
-            for one in trial.ratios
-        ),
+        *map(_ratio, trial.ratios),
     ]
     if trial.disturbed:
         notes.append(
@@ -130,6 +126,14 @@ def _trial(found: Findings) -> list[Table]:
         )
     head = ["Model", "Photo, p50", "95 % interval", "p95", "First", "Loading", "Photos/s", "Memory"]
     return [Table(heading="Time trial", head=head, rows=rows, notes=notes)]
+
+
+def _ratio(one: Ratio) -> str:
+    said = f"{one.slower} takes {one.times:.2f} × as long as {one.faster}"
+    if one.interval is None:
+        return f"{said}, in too few runs to be sure."
+    said += f" [{one.interval[0]:.2f}–{one.interval[1]:.2f}]"
+    return f"{said}." if one.told_apart else f"{said}: the two cannot be told apart."
 
 
 def _votes(found: Findings) -> list[Table]:
