@@ -1,6 +1,7 @@
 """The worker: what is claimed is published once or queued again, whatever happens around it."""
 
 import io
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -16,11 +17,12 @@ from photoproc.jobs import Counts, JobState, Photo, Task, TaskState
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.parts import Keep
 from photoproc.recipe import Recipe
+from photoproc.records import Claim
 from photoproc.settings import Settings
 from photoproc.store import Store
 from photoproc.worker import Worker
 from tests.fakes import FakeClock, FakeEngine, FakeWeights, carry_out
-from tests.waiting import until
+from tests.waiting import at_once, until
 
 BATCH = "b" * 32
 
@@ -137,6 +139,57 @@ def test_a_round_claims_as_much_as_the_engine_takes_and_the_next_publishes_it(wo
     world.finish(job)
     assert world.store.job(job).state is JobState.DONE
     assert world.worker.in_flight == 0
+
+
+def test_a_held_worker_finishes_what_runs_and_begins_nothing_until_all_let_go(world: World) -> None:
+    job = world.submit(4)
+    world.round()
+    with world.worker.held():
+        world.round()
+        assert (world.worker.in_flight, world.worker.is_held) == (0, True)
+        assert world.counts(job) == Counts(queued=2, done=2)
+        with world.worker.held():
+            world.round()
+        world.round()
+        assert world.counts(job) == Counts(queued=2, done=2)
+    assert not world.worker.is_held
+    world.finish(job)
+    assert world.counts(job) == Counts(done=4)
+
+
+def test_a_hold_begins_only_after_what_is_being_claimed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.submit(2)
+    claiming, go_on, held = threading.Event(), threading.Event(), threading.Event()
+    real = world.worker._launch
+
+    def slow(claim: Claim) -> bool:
+        claiming.set()
+        assert go_on.wait(20)
+        return real(claim)
+
+    monkeypatch.setattr(world.worker, "_launch", slow)
+
+    def hold() -> None:
+        with world.worker.held():
+            held.set()
+            assert world.worker.in_flight == 2
+
+    def release() -> None:
+        assert claiming.wait(20)
+        assert not held.wait(0.2)
+        go_on.set()
+
+    def claim() -> None:
+        world.worker.run_once()
+
+    def wait_then_hold() -> None:
+        assert claiming.wait(20)
+        hold()
+
+    at_once(claim, wait_then_hold, release)
+    assert held.is_set()
 
 
 def test_what_is_published_is_what_the_child_reported(world: World) -> None:

@@ -1,0 +1,53 @@
+"""A time trial in a real browser: it is begun, followed and shown without another touch of the page."""
+
+import io
+import json
+import re
+import urllib.request
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from photoproc.jobs import JobState
+from tests.pictures import sample
+from tests.server import Server
+from tests.waiting import until
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def job(server: Server) -> str:
+    """A finished job of a photo with two models."""
+    boundary, body = "----boundary", io.BytesIO()
+    for name, data in (
+        ('files"; filename="a.png', sample("astronaut.png")),
+        ("recipe", json.dumps({"models": ["u2netp", "u2net"]}).encode()),
+    ):
+        head = f'Content-Disposition: form-data; name="{name}"'
+        body.write(f"--{boundary}\r\n{head}\r\n\r\n".encode() + data + b"\r\n")
+    body.write(f"--{boundary}--\r\n".encode())
+    request = urllib.request.Request(
+        f"{server.url}/api/v1/jobs",
+        data=body.getvalue(),
+        headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        made = str(json.load(answer)["id"])
+    until(lambda: server.store.job(made).state is JobState.DONE, within_s=180)
+    return made
+
+
+def test_a_trial_is_followed_to_its_result_and_another_one_stopped(page: Page, job: str) -> None:
+    page.goto(f"/compare?job={job}")
+    page.get_by_role("button", name="Run a time trial").click()
+    expect(page.get_by_text(re.compile("Time trial: round 1 of 12"))).to_be_visible()
+    expect(page.get_by_text("A time trial is running; jobs wait")).to_be_visible()
+    expect(page.get_by_text("is the fastest; u2net")).to_be_visible(timeout=180_000)
+    expect(page.get_by_role("button", name="Stop the time trial")).to_have_count(0)
+    expect(page.get_by_text("A time trial is running; jobs wait")).to_have_count(0)
+    page.get_by_role("button", name="Run the time trial again").click()
+    page.get_by_role("button", name="Stop the time trial").click()
+    expect(page.get_by_text("The time trial was stopped.")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("The time trial was stopped.")).to_be_visible()
