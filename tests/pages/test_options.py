@@ -213,6 +213,20 @@ def test_json_fills_the_options_or_is_refused_with_the_fields_name(service: Phot
     assert "edge: there is no such field" in plain(app)
 
 
+def test_json_that_is_a_saved_recipe_is_called_by_its_name(service: PhotoService) -> None:
+    soft = Recipe.of_fields({"models": ["silueta"], "background": {"kind": "blur", "radius": 0.04}})
+    service.save_recipe("Soft", soft)
+    app = choose(dashboard(), {"Recipe": "Product shot"})
+    press(choose(app, {"Use a recipe’s JSON": soft.to_json()}), "Use this JSON")
+    assert control(app, "Recipe").value == "Soft"
+    told = '{"models": ["silueta"], "framing": {"kind": "subject", "margin": 0.123}}'
+    press(choose(app, {"Use a recipe’s JSON": told}), "Use this JSON")
+    assert control(app, "Recipe").value == "Custom"
+    press(choose(app, {"Use a recipe’s JSON": soft.to_json()}), "Use this JSON")
+    assert control(app, "Recipe").value == "Soft"
+    service.forget_recipe("Soft")
+
+
 def test_a_background_picture_is_kept_or_refused_with_the_fields_name(service: PhotoService) -> None:
     app = press(dashboard(), "Try with sample photos")
     choose(app, {"Background": "Picture"})
