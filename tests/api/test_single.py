@@ -95,6 +95,7 @@ def test_one_photo_is_one_photo(api: Api) -> None:
         ({"model": "u3net"}, {}, "u3net"),
         ({"width": "99999"}, {}, "width: it may be at most 12,000."),
         ({"format": "gif"}, {"model": "u2netp"}, "format: there is only 'png'"),
+        ({"width": "x", "modell": "u2netp"}, {}, "; modell: there is no such field."),
         ({"colour": "reddish"}, {"model": "u2netp"}, "background.colour: "),
     ],
 )

@@ -104,6 +104,12 @@ def test_an_impossible_number_is_said_and_not_processed(
     assert process.disabled
 
 
+def test_all_that_is_wrong_is_said_at_once(service: PhotoService) -> None:
+    app = choose(dashboard(), {"Width, px": 99_999, "Print density, dpi": 5000})
+    said = "size.width: it may be at most 12,000; output.dpi: it may be at most 2,400"
+    assert said in plain(app)
+
+
 def test_a_recipe_that_has_a_name_is_called_by_it(service: PhotoService) -> None:
     app = choose(dashboard(), {"Background": "Blur", "Strength": 4, "Name": "Soft"})
     press(app, "Save recipe")
