@@ -7,7 +7,7 @@ from photoproc.models.weights import Phase
 from photoproc.overview import ModelState
 from photoproc.service import PhotoService
 from photoproc.ui.guard import guarded
-from photoproc.ui.status import TRIAL_RUNS
+from photoproc.ui.status import TRIAL_RUNS, weights_words
 from photoproc.ui.text import byte_size, duration, escaped, plural, said
 
 
@@ -51,6 +51,8 @@ def show_weights(photos: PhotoService, model: ModelState) -> None:
     spec, weights = model.spec, model.weights
     if weights.phase is Phase.READY:
         st.markdown(":green[:material/check: Ready]")
+    elif weights.elsewhere:
+        st.markdown(weights_words(weights).capitalize())
     elif weights.phase is Phase.DOWNLOADING:
         st.progress(weights.fraction, text=f"Downloading {weights.fraction:.0%}")
     elif weights.phase is Phase.CHECKING:

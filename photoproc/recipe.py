@@ -74,7 +74,7 @@ class Recipe(Part):
     @field_validator("models")
     @classmethod
     def _distinct_and_there(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if not value and not isinstance(info.data.get("background"), Keep):
+        if not value and not isinstance(info.data.get("background", Keep()), Keep):
             raise ValueError("choose at least one model")
         return tuple(dict.fromkeys(value))
 
@@ -113,7 +113,7 @@ class Recipe(Part):
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, object]) -> "Recipe":
-        """A recipe of these fields; raises `RecipeError` that names the one that is wrong."""
+        """A recipe of these fields; raises `RecipeError` that names those that are wrong."""
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
@@ -121,7 +121,7 @@ class Recipe(Part):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Recipe":
-        """Read a recipe; raises `RecipeError` that names the field."""
+        """Read a recipe; raises `RecipeError` that names the fields that are wrong."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -135,27 +135,42 @@ _LIMITS = {
 }
 
 
+_MOST_TOLD = 3
+"""Mistakes that one error names."""
+
+
 def invalid_recipe(error: ValidationError) -> RecipeError:
-    """A pydantic error as one that a user can read: which field, and what is wrong with it."""
-    first = json.loads(error.json(include_url=False, include_input=False))[0]
-    path = [str(part) for part in first["loc"]]
+    """A pydantic error as one that a user can read: which fields, and what is wrong with each."""
+    told: dict[str, str] = {}
+    for one in json.loads(error.json(include_url=False, include_input=False)):
+        field, reason = _mistake(one)
+        told.setdefault(field, reason)
+    said = [f"{field}: {reason}" for field, reason in told.items()]
+    more = f"; and {len(said) - _MOST_TOLD} more" if len(said) > _MOST_TOLD else ""
+    advice = "Change that field and submit again." if len(said) == 1 else "Change them and submit again."
+    return RecipeError("invalid_recipe", f"{'; '.join(said[:_MOST_TOLD])}{more}.", advice)
+
+
+def _mistake(one: Mapping[str, Any]) -> tuple[str, str]:
+    """The field of one of pydantic's errors, and what is wrong with it."""
+    path = [str(part) for part in one["loc"]]
     # Discriminated unions put the chosen kind into the path; the user wrote only the field.
     if len(path) > 1 and path[0] in ("background", "framing"):
         del path[1]
     field = ".".join(path) or "recipe"
-    reason = str(first["msg"]).removeprefix("Value error, ")
-    if first["type"].startswith("union_tag"):
+    reason = str(one["msg"]).removeprefix("Value error, ")
+    if one["type"].startswith("union_tag"):
         field += ".kind"
-        kinds = str(first.get("ctx", {}).get("expected_tags", "")).replace("'", "")
+        kinds = str(one.get("ctx", {}).get("expected_tags", "")).replace("'", "")
         reason = f"there is only {kinds}" if kinds else "it is missing"
-    elif first["type"] == "extra_forbidden":
+    elif one["type"] == "extra_forbidden":
         reason = "there is no such field"
-    elif (said := _LIMITS.get(first["type"])) is not None:
-        (limit,) = first["ctx"].values()
+    elif (said := _LIMITS.get(one["type"])) is not None:
+        (limit,) = one["ctx"].values()
         reason = f"{said} {limit:,}" if isinstance(limit, int | float) else f"{said} {limit}"
     elif field == "background.picture":
         reason = "upload the picture first, and write the id that it gets"
-    return RecipeError("invalid_recipe", f"{field}: {reason}.", "Change that field and submit again.")
+    return field, reason
 
 
 def _sees_through(background: object) -> bool:

@@ -134,6 +134,29 @@ def refusal(text: str | bytes) -> str:
     return problem.message
 
 
+def test_several_mistakes_are_all_said_at_once() -> None:
+    fields = {"models": ["u2net"], "edge": {}, "size": {"width": 0}}
+    said = refusal(json.dumps(fields))
+    assert said == "size.width: it must be at least 1; edge: there is no such field."
+    fields |= {"output": {"format": "gif", "quality": 0}, "framing": {"kind": "oval"}}
+    said = refusal(json.dumps(fields))
+    assert said.startswith(
+        "framing.kind: there is only none, subject, face; size.width: it must be at least 1; "
+    )
+    assert said.endswith("; and 2 more.")
+    assert said.count("; ") == 3
+
+
+def test_a_field_is_named_once_and_nothing_is_blamed_for_another() -> None:
+    assert refusal('{"background": {"kind": "keep", "colour": "red"}}') == (
+        "background.colour: there is no such field."
+    )
+    assert refusal('{"background": {"kind": "plaid"}, "models": []}').startswith(
+        "background.kind: there is only"
+    )
+    assert ";" not in refusal('{"background": {"kind": "plaid"}, "models": []}')
+
+
 def test_the_smallest_recipe_names_a_model_only() -> None:
     recipe = Recipe.from_json('{"models": ["u2net"]}')
     assert recipe.models == ("u2net",)

@@ -1,7 +1,9 @@
 """Jobs: made, listed, looked at, cancelled, tried again, deleted."""
 
 import asyncio
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -44,6 +46,7 @@ _FORM: dict[str, Any] = {
         },
     }
 }
+_MANY_TASKS = 5_000
 _Key = Annotated[
     str | None,
     Header(min_length=1, max_length=200, description="The same key gives the same job, however often."),
@@ -108,19 +111,26 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     ) -> Response:
         """A job with its counts and a page of its tasks."""
         # It is asked for most of all, and reads a few records that nobody's writing locks: on a busy machine
-        # the way to a thread and back takes longer than all it does here.
+        # the way to a thread and back takes longer than all it does here. Only looking through many tasks
+        # takes longer yet.
         photos, job = service(), knock()
         token = token or photos.sign(job.id)  # who came by a link gets no fresh one
-        states = None if state is None else (state,)
-        numbers = photos.task_numbers(job.id, states=states, needs_look=needs_look)
-        numbers = [number for number in numbers if number >= (cursor or 0)]
+        first = cursor or 0
+        if state is None and not needs_look:
+            numbers: Sequence[int] = range(first, job.counts.total)
+        else:
+            look = partial(
+                photos.task_numbers, job.id, states=None if state is None else (state,), needs_look=needs_look
+            )
+            found = look() if job.counts.total <= _MANY_TASKS else await asyncio.to_thread(look)
+            numbers = found[bisect_left(found, first) :]
         tasks = photos.numbered_tasks(job.id, numbers[:limit])
-        found = shapes.JobDetail(
+        answer = shapes.JobDetail(
             **shapes.job_fields(job, token),
             tasks=[shapes.task_out(job, task, token) for task in tasks],
             next=numbers[limit] if len(numbers) > limit else None,
         )
-        return Response(found.model_dump_json(), media_type="application/json")
+        return Response(answer.model_dump_json(), media_type="application/json")
 
     @router.post("/jobs/{job_id}/cancel", summary="Cancel a job")
     def cancel(job: Owned) -> shapes.JobOut:

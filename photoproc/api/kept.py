@@ -79,7 +79,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         "/backgrounds",
         status_code=201,
         summary="Upload a background picture",
-        openapi_extra=single.BODY,
+        openapi_extra=single.body(),
         responses=responses(413, 415),
     )
     async def upload(request: Request, caller: Called) -> BackgroundOut:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from photoproc.api import forms, jobs, pictures, shapes
@@ -25,22 +26,6 @@ from photoproc.service import PhotoService
 _LOOK_AGAIN_S = 0.05
 _OF_NAMES = ("renamed", "name_mismatch", "name_shown_otherwise")
 """Warnings of the photo's name, which the answer does not have (and a photo in the body neither)."""
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                    "additionalProperties": True,
-                }
-            },
-        },
-    }
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +93,30 @@ class Asked(BaseModel):
         return Recipe.of_fields(fields)
 
 
+def body(fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """How OpenAPI says that the body is a photo, or a form with it as `file` and these fields (None: any)."""
+    file = {"type": "string", "format": "binary"}
+    form = {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": file, **(fields or {})},
+        "additionalProperties": fields is None,
+    }
+    content = {"image/*": {"schema": file}, "multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _form_fields() -> dict[str, Any]:
+    """The schemas of `Asked`, without the null that no text field of a form can be."""
+    fields = Asked.model_json_schema()["properties"]
+    for field in fields.values():
+        kinds = field.pop("anyOf", [])
+        field.update(next((kind for kind in kinds if kind != {"type": "null"}), {}))
+        if field.get("default", "") is None:
+            del field["default"]
+    return dict(fields)
+
+
 def _of_one(recipe: Recipe) -> Recipe:
     """The recipe, if it makes one picture; raises RecipeError that names the field which makes more."""
     framing, output = recipe.framing, recipe.output
@@ -132,7 +141,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     @router.post(
         "/remove",
         summary="Cut out one photo",
-        openapi_extra=BODY,
+        openapi_extra=body(_form_fields()),
         response_class=Response,
         responses={
             200: {
@@ -146,15 +155,19 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     async def remove(request: Request, caller: Called, asked: Annotated[Asked, Query()]) -> Response:
         """The photo as the body, or as `file` of a form; the finished picture is the answer.
 
-        What may stand in the address may also be fields of that form. The photo and the picture are
-        forgotten then. Where it takes too long, the answer is a 504 with the job's id, and the job goes on.
+        What may stand in the address may also be fields of that form; both are one recipe, and a field
+        in both has to say the same. The photo and the picture are forgotten then. Where it takes too
+        long, the answer is a 504 with the job's id, and the job goes on.
         """
         photos = service()
-        recipe = await asyncio.to_thread(asked.to_recipe, photos, caller)
-        form = await receive_one(request, photos)
-        if form.fields:
+        if _is_form(request):
+            form = await receive_one(request, photos)
             async with forms.dropped_if_refused(form, photos):
-                recipe = await asyncio.to_thread(_with_fields(asked, form.fields).to_recipe, photos, caller)
+                both = _with_form(asked, form)
+                recipe = await asyncio.to_thread(both.to_recipe, photos, caller)
+        else:  # a recipe that cannot be used is refused before the photo comes
+            recipe = await asyncio.to_thread(asked.to_recipe, photos, caller)
+            form = await receive_one(request, photos)
         made = await cut_out(photos, caller, form, recipe)
         told = [f"{one.code}: {one.message}" for one in made.task.warnings if one.code not in _OF_NAMES]
         headers = {"X-Warnings": quote("; ".join(told))} if told else {}
@@ -163,17 +176,38 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     return router
 
 
-def _with_fields(asked: Asked, fields: Mapping[str, str]) -> Asked:
-    """The address's fields with those of a form; raises RecipeError for one that cannot be used."""
+def _with_form(asked: Asked, form: forms.Received) -> Asked:
+    """The address's fields with those of a form; raises RecipeError for one that cannot be used.
+
+    InputError recipe_twice says which one is in both with different values; RequestValidationError names
+    a file that is not called `file`.
+    """
+    wrong = [name for place, name in enumerate(form.file_fields) if name != "file" or place]
+    if wrong:
+        said = "the photo is “file”, and there is one"
+        raise RequestValidationError(
+            [{"type": "extra_forbidden", "loc": ("body", name), "msg": said} for name in wrong]
+        )
     try:
-        return Asked.model_validate({**asked.model_dump(exclude_unset=True), **fields})
+        told = Asked.model_validate(form.fields)
     except ValidationError as error:
         raise invalid_recipe(error) from error
+    here, there = (one.model_dump(exclude_unset=True) for one in (asked, told))
+    for field, value in here.items():
+        if there.get(field, value) != value:
+            said = f"{field}: the address says something else than the form."
+            raise InputError("recipe_twice", said, "Leave it out of one of them.")
+    return Asked.model_validate({**here, **there})
+
+
+def _is_form(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    return kind.strip().lower() == "multipart/form-data"
 
 
 async def receive_one(request: Request, service: PhotoService) -> forms.Received:
     """The one photo of a request: its body, or a file of its form. Raises like `forms.receive`."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data":
+    if _is_form(request):
         form = await forms.receive(request, service)
     else:
         form = await forms.receive_body(request, service)

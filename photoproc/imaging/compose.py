@@ -20,6 +20,10 @@ Samples = U8
 """8 or 16 bits a sample; there is no type for either that numpy's and OpenCV's own take."""
 
 
+_STRIP_OUT = 32
+"""Rows of a small picture that are made at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What surrounds the subject.
@@ -66,22 +70,38 @@ def scale_mask(mask: U8, size_wh: tuple[int, int]) -> U8:
     return np.asarray(Image.fromarray(mask).resize(size_wh, Image.Resampling.LANCZOS))
 
 
-def shrunk(picture: Samples, size_wh: tuple[int, int]) -> Samples:
+def shrink_cutout(picture: Samples, size_wh: tuple[int, int]) -> Samples:
     """A finished picture, height × width or × 3 or × 4 (RGBA), at a smaller size for a preview.
 
-    Rows and columns are skipped down to about twice the size, only the rest is averaged.
+    Rows and columns are skipped down to about twice the size, only the rest is averaged; RGBA some rows at
+    a time, so that no large picture is there as floats.
     """
     height, width = picture.shape[:2]
     step = max(1, min(width // (2 * size_wh[0]), height // (2 * size_wh[1])))
-    part = np.ascontiguousarray(picture[::step, ::step])
+    part = picture[::step, ::step]
     if part.ndim == 2 or part.shape[2] == 3:
-        return cv2.resize(part, size_wh, interpolation=cv2.INTER_AREA).astype(picture.dtype, copy=False)
+        rough = np.ascontiguousarray(part)
+        return cv2.resize(rough, size_wh, interpolation=cv2.INTER_AREA).astype(picture.dtype, copy=False)
     full = np.float32(np.iinfo(picture.dtype).max)
-    values: NDArray[np.float32] = part.astype(np.float32)
-    values[..., :3] *= values[..., 3:] / full  # or what is transparent would darken the edge
-    small = np.asarray(cv2.resize(values, size_wh, interpolation=cv2.INTER_AREA), np.float32)
-    small[..., :3] *= full / np.maximum(small[..., 3:], np.float32(1e-3))
-    return np.rint(small).clip(0, full).astype(picture.dtype)
+    out = np.empty((size_wh[1], size_wh[0], 4), picture.dtype)
+    for top in range(0, size_wh[1], _STRIP_OUT):
+        rows, shares = _averaged(top, min(top + _STRIP_OUT, size_wh[1]), len(part) / size_wh[1])
+        values = part[rows].astype(np.float32)
+        values[..., :3] *= values[..., 3:] / full  # or what is transparent would darken the edge
+        narrow = cv2.resize(values, (size_wh[0], len(values)), interpolation=cv2.INTER_AREA)
+        small = np.tensordot(shares, narrow, 1)
+        small[..., :3] *= full / np.maximum(small[..., 3:], np.float32(1e-3))
+        out[top : top + len(small)] = np.rint(small).clip(0, full)
+    return out
+
+
+def _averaged(top: int, bottom: int, ratio: float) -> tuple[slice, NDArray[np.float32]]:
+    """Which rows become those from `top` to `bottom` of a picture `ratio` times less high, and the share of
+    each in each of them: as far as one covers the other."""
+    ends = np.arange(top, bottom + 1) * ratio
+    rows = np.arange(int(ends[0]), int(np.ceil(ends[-1] - 1e-6)))
+    shares = np.minimum(ends[1:, None], rows + 1) - np.maximum(ends[:-1, None], rows)
+    return slice(int(rows[0]), int(rows[-1]) + 1), (shares.clip(0) / ratio).astype(np.float32)
 
 
 def combine_alpha(mask: U8, own: U8 | None) -> U8:

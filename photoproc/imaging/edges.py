@@ -55,9 +55,9 @@ _REMBG_MATTING = _Estimate(partial(closed_form.estimate, trust=1e-8), max_unknow
 def refined(rgb: U8, alpha: U8, options: Edges, *, refiner: Refiner | None = None, effort: float = 1.0) -> U8:
     """The alpha (height × width) of a photo (height × width × 3) after method, shrink and feather.
 
-    `refiner` is ViTMatte. `effort` below 1 mats so much smaller a picture, for a look that should
-    come soon. What is certainly subject (255) or background (0) and far from the edge stays so.
-    Raises ModelError vitmatte_missing.
+    `refiner` is ViTMatte. `effort` below 1 has closed-form matting solve so many fewer pixels, for a look
+    that should come soon; ViTMatte's work is the same whatever it is. What is certainly subject (255) or
+    background (0) and far from the edge stays so. Raises ModelError vitmatte_missing.
     """
     if options.method == "vitmatte":
         if refiner is None:

@@ -34,7 +34,7 @@ _SETTLE_S = 2.0
 """A wrong file that grows in so long is still being copied there."""
 
 _LOOK_S = 0.5
-"""How often whoever waits for another's download looks whether it should."""
+"""How long somebody else's download is left alone between looks."""
 
 
 class Phase(StrEnum):
@@ -49,14 +49,22 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsState:
-    """A model's weights. `fraction` is 0 to 1 while downloading; `path` is set once ready."""
+    """A model's weights. `fraction` is 0 to 1 while downloading; `path` is set once ready.
+
+    `elsewhere`: another process downloads them, how far is not known.
+    """
 
     phase: Phase
     fraction: float = 0.0
+    elsewhere: bool = False
     path: Path | None = None
     problem: Problem | None = None
     ran_s: float | None = None
     """What a custom model took for the one picture it was checked with."""
+
+
+class _ElsewhereError(Exception):
+    """Another process is at it."""
 
 
 class Weights:
@@ -196,7 +204,12 @@ class Weights:
         state = self._on_disk(spec)
         if state.path is None:
             self._set(spec, WeightsState(phase=Phase.DOWNLOADING))
-            state = self._from_sources(spec)
+            try:
+                state = self._from_sources(spec)
+            except _ElsewhereError:
+                self._stopping.wait(_LOOK_S)
+                self._fetches.put(spec.name)  # behind the others, which need not wait for it
+                return
         self._set(spec, state, answered=True)
 
     def _on_disk(self, spec: ModelSpec) -> WeightsState:
@@ -236,19 +249,18 @@ class Weights:
                     reasons.append(f"{source.label}: {_short(error)}")
                     log.warning("weights_unreachable", model=spec.name, source=source.label, why=str(error))
                     break
-                log.info("weights_fetched", model=spec.name, source=source.label)
                 return WeightsState(phase=Phase.READY, fraction=1.0, path=path)
         return WeightsState(phase=Phase.FAILED, problem=problem or _unreachable(spec, target, reasons))
 
     def _fetch_from(self, source: Source, spec: ModelSpec, target: Path) -> Path:
-        """Fetch the file, or wait for who does: another server, or another process of the tests."""
-        self._progress(spec, 0)
+        """Fetch the file; raises _ElsewhereError where another server, or a process of the tests, does."""
         target.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(target.parent).free
         if free < spec.download_mb * 2_200_000:
             raise OSError(f"only {free // 1_000_000} MB are free in {target.parent}")
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         with self._alone_with(spec, target):
+            self._progress(spec, 0)
             there = self._on_disk(spec).path
             if there is not None:
                 return there
@@ -259,23 +271,23 @@ class Weights:
                 os.replace(part, target)
             finally:
                 part.unlink(missing_ok=True)
+        log.info("weights_fetched", model=spec.name, source=source.label)
         return target
 
     @contextmanager
     def _alone_with(self, spec: ModelSpec, target: Path) -> Iterator[None]:
-        lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=_LOOK_S)
-        while True:
-            try:
-                lock.acquire()
-                break
-            except Timeout:
-                self._progress(spec, 0)  # raises where nobody needs the file any more
+        lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            self._progress(spec, 0, elsewhere=True)  # raises where nobody needs the file any more
+            raise _ElsewhereError from error
         try:
             yield
         finally:
             lock.release()
 
-    def _progress(self, spec: ModelSpec, come: int) -> None:
+    def _progress(self, spec: ModelSpec, come: int, *, elsewhere: bool = False) -> None:
         fraction = min(0.99, come / (spec.download_mb * 1_000_000))
         with self._lock:
             state = self._states[spec.name]
@@ -283,7 +295,7 @@ class Weights:
                 raise OSError("the server is stopping")
             if state.path is not None:
                 raise OSError("its file is there already")
-            self._states[spec.name] = replace(state, fraction=fraction)
+            self._states[spec.name] = replace(state, fraction=fraction, elsewhere=elsewhere)
 
     def _set(self, spec: ModelSpec, state: WeightsState, *, answered: bool = False) -> None:
         """Note what became of a model; `answered` ends a request for it."""

@@ -7,10 +7,22 @@ is a new one, under a new key. What was chosen is compared with what was told, n
 click that crosses such a change on its way would have Streamlit call it for the control that is gone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
+
+_BEGINS_WITH: Mapping[Callable[..., Any], str] = {
+    st.color_picker: "value",
+    st.multiselect: "default",
+    st.number_input: "value",
+    st.segmented_control: "default",
+    st.selectbox: "index",
+    st.slider: "value",
+    st.text_input: "value",
+    st.toggle: "value",
+}
+"""The controls that are drawn so, and which of its parameters tells each what it begins with."""
 
 
 def key_of(name: str) -> str:
@@ -39,12 +51,9 @@ def turns() -> dict[str, int]:
 def draw(widget: Callable[..., Any], label: str, *args: Any, name: str, begin: Any, **options: Any) -> Any:
     """Draw a control that begins with a value, until it is renewed; returns its value."""
     begin = chosen(name, begin)  # so that a page that is drawn anew has it as well
-    if widget == st.selectbox:
+    told = _BEGINS_WITH[widget]
+    if told == "index":
         choices = list(args[0])
         choices += [begin] * (begin not in choices)  # where a person may write what is not there
-        args, begun = (choices, *args[1:]), {"index": choices.index(begin)}
-    elif widget in (st.segmented_control, st.multiselect):
-        begun = {"default": begin}
-    else:
-        begun = {"value": begin}
-    return widget(label, *args, key=key_of(name), **begun, **options)
+        args, begin = (choices, *args[1:]), choices.index(begin)
+    return widget(label, *args, key=key_of(name), **{told: begin}, **options)

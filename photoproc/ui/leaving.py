@@ -13,14 +13,16 @@ from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, Scri
 
 _runner: Any = script_runner.ScriptRunner
 _requests: Any = script_requests.ScriptRequests
+_settled = False
 
 
 def settle() -> None:
     """Have all sessions of this process pass over what fragments of another page ask for."""
-    if not hasattr(_runner, "draws_other_pages"):
-        _runner.draws_other_pages = False
+    global _settled
+    if not _settled:
+        _settled = True
         _runner._run_script = _passing_over(_runner._run_script)
-        _requests.request_rerun = _absorbing(_requests.request_rerun)
+        _requests._request_rerun_locked = _absorbing(_requests._request_rerun_locked)
 
 
 def _passing_over(run_script: Any) -> Any:
@@ -33,12 +35,14 @@ def _passing_over(run_script: Any) -> Any:
     return run
 
 
-def _absorbing(request_rerun: Any) -> Any:
+def _absorbing(request_rerun_locked: Any) -> Any:
+    """Streamlit calls it with its lock held: what is looked at here is what the request meets."""
+
     def request(self: Any, new_data: RerunData) -> bool:
-        with self._lock:
-            waits = self._state == ScriptRequestType.RERUN and not self._rerun_data.fragment_id_queue
-            if waits and new_data.is_auto_rerun:
-                return True  # the whole page is about to be drawn
-        return bool(request_rerun(self, new_data))
+        if new_data.is_auto_rerun and self._state == ScriptRequestType.RERUN:
+            waits = self._rerun_data
+            if not waits.fragment_id_queue or waits.page_script_hash != new_data.page_script_hash:
+                return True  # the whole page is about to be drawn, or what was used on another one
+        return bool(request_rerun_locked(self, new_data))
 
     return request

@@ -174,6 +174,7 @@ def _take_json(form: Form) -> None:
     def use(text: str | bytes) -> None:
         try:
             _fill(form, Recipe.from_json(text))
+            form.values.pop(_NAME, None)
         except RecipeError as error:
             st.session_state[refused] = said(error.problem)
         else:

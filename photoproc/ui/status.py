@@ -32,7 +32,7 @@ def sidebar_status(service: PhotoService) -> None:
             st.caption(":material/check: Ready")
         name = service.settings.default_model
         weights = service.model(name).weights
-        if weights.phase is Phase.DOWNLOADING:
+        if weights.phase is Phase.DOWNLOADING and not weights.elsewhere:
             st.progress(weights.fraction, text=f"Downloading {name}: {weights.fraction:.0%}")
         elif weights.phase is not Phase.READY:
             st.caption(f":material/info: {name}: {weights_words(weights)}")
@@ -44,6 +44,8 @@ def sidebar_status(service: PhotoService) -> None:
 
 def weights_words(weights: WeightsState) -> str:
     """The state of a model's weights in words."""
+    if weights.elsewhere:
+        return "another server downloads it"
     if weights.phase is Phase.DOWNLOADING:
         return f"downloading {weights.fraction:.0%}"
     if weights.phase is Phase.FAILED and weights.problem is not None:

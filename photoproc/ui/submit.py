@@ -1,6 +1,7 @@
 """The last step: from photos and a recipe to a job."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import streamlit as st
 
@@ -11,6 +12,8 @@ from photoproc.service import PhotoService
 from photoproc.ui import uploads
 from photoproc.ui.options import estimate
 from photoproc.ui.text import said
+
+_NUMBERED = re.compile(r"(.+) \((\d{1,3})\)")
 
 
 def offer(
@@ -44,9 +47,19 @@ def _submit(photos: PhotoService, source: Job | None, taken: uploads.Uploads | N
     """Make the job; one click is one job, however often it arrives."""
     batch = uploads.current(photos).batch
     if source is not None:
-        job = photos.process_again(source.id, recipe, key=f"{source.id}-{batch}")
+        title = numbered(source.title, [job.title for job in photos.jobs(limit=None)])
+        job = photos.process_again(source.id, recipe, title=title, key=f"{source.id}-{batch}")
     else:
         assert taken is not None
         job = photos.submit(batch, taken.photos, recipe, refused=taken.refused, key=batch)
     uploads.start_over(photos)
     return job
+
+
+def numbered(title: str, others: Iterable[str]) -> str:
+    """A title with the number that none of the others has: “Shoes” is followed by “Shoes (2)”."""
+    found = _NUMBERED.fullmatch(title)
+    base = found[1] if found else title
+    same = (_NUMBERED.fullmatch(other) for other in others)
+    taken = [int(one[2]) for one in same if one and one[1] == base]
+    return f"{base} ({max(taken, default=1) + 1})"

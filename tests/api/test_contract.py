@@ -172,3 +172,17 @@ def test_a_field_that_nobody_reads_is_refused_by_name(anna: Api, running: Runtim
     said = check_problem(answer, 422, "invalid_request")
     assert [one["field"] for one in said["errors"]] == ["photo"]
     assert len(running.service._blobs.batches()) == batches
+
+
+def test_the_form_of_one_photo_has_the_fields_of_its_address_and_no_others(anna: Api) -> None:
+    document = anna.client.get("/openapi.json").json()["paths"]["/v1/remove"]["post"]
+    form = document["requestBody"]["content"]["multipart/form-data"]["schema"]
+    address = {one["name"] for one in document["parameters"] if one["in"] == "query"}
+    assert form["additionalProperties"] is False
+    assert set(form["properties"]) == {"file", *address}
+    assert form["properties"]["width"] | {"title": ""} == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 12_000,
+        "title": "",
+    }

@@ -1,7 +1,9 @@
 """Jobs over REST: made of a form, listed, looked at, cancelled, tried again, deleted."""
 
+import asyncio
 import io
 import zipfile
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -147,6 +149,32 @@ def test_tasks_come_by_pages_and_by_state(api: Api) -> None:
     (failed,) = api.job(job["id"], state="failed")["tasks"]
     assert (failed["photo"], failed["problem"]["code"]) == ("broken.jpg", "photo_truncated")
     assert failed["links"]["cutout"] is None
+
+
+def test_looking_through_many_tasks_holds_up_nobody(
+    api: Api, running: Runtime, waiting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through: list[bool] = []  # whether on the event loop's thread
+    task_numbers = running.service.task_numbers
+
+    def watched(job_id: str, **which: Any) -> list[int]:
+        try:
+            through.append(asyncio.get_running_loop().is_running())
+        except RuntimeError:
+            through.append(False)
+        return task_numbers(job_id, **which)
+
+    monkeypatch.setattr(running.service, "task_numbers", watched)
+    assert [task["number"] for task in api.job(waiting, cursor=1)["tasks"]] == [1]
+    assert api.job(waiting, cursor=2)["tasks"] == api.job(waiting, cursor=10_000_000)["tasks"] == []
+    assert through == []  # all tasks: no need to look
+    few = api.job(waiting, state="queued", limit=1)
+    monkeypatch.setattr("photoproc.api.jobs._MANY_TASKS", 1)
+    many = api.job(waiting, state="queued", limit=1)
+    assert through == [True, False]
+    assert [one["number"] for one in few["tasks"]] == [one["number"] for one in many["tasks"]] == [0]
+    assert few["next"] == many["next"] == 1
+    assert [task["number"] for task in api.job(waiting, state="queued", cursor=1)["tasks"]] == [1]
 
 
 def test_a_job_is_cancelled_once_however_often(api: Api, waiting: str) -> None:

@@ -12,8 +12,10 @@ from PIL import Image
 from photoproc.bootstrap import Runtime
 from tests.api.conftest import Changed
 from tests.api.support import Api, check_problem, jpeg
-from tests.pictures import sample
+from tests.pictures import encoded, opened_sample, sample
 from tests.waiting import until
+
+SUBJECT = encoded(opened_sample("astronaut.png").resize((96, 96)))
 
 
 def left(running: Runtime) -> set[Path]:
@@ -93,6 +95,7 @@ def test_one_photo_is_one_photo(api: Api) -> None:
         ({"model": "u3net"}, {}, "u3net"),
         ({"width": "99999"}, {}, "width: it may be at most 12,000."),
         ({"format": "gif"}, {"model": "u2netp"}, "format: there is only 'png'"),
+        ({"width": "x", "modell": "u2netp"}, {}, "; modell: there is no such field."),
         ({"colour": "reddish"}, {"model": "u2netp"}, "background.colour: "),
     ],
 )
@@ -120,6 +123,54 @@ def test_fields_of_a_form_and_of_the_address_are_one_recipe(api: Api) -> None:
         assert (red < 12, abs(green - 128) < 12, blue > 243) == (True, True, True)
     named = api.client.post("/v1/remove?recipe=Product shot", content=sample("coffee.png"))
     assert (named.status_code, named.headers["content-type"]) == (200, "image/jpeg")
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ({"margin": "0.2"}, {"crop": "subject"}),
+        ({"quality": "80"}, {"format": "webp"}),
+        ({"format": "jpeg"}, {"colour": "red"}),
+        ({"margin": "0.20", "crop": "subject"}, {"margin": "0.2"}),
+        ({"background": "keep"}, {"background": "keep"}),
+    ],
+)
+def test_the_address_is_judged_with_the_form(api: Api, query: dict[str, str], fields: dict[str, str]) -> None:
+    answer = api.client.post("/v1/remove", params=query, files={"file": SUBJECT}, data=fields)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "field"),
+    [
+        ({"format": "png"}, {"format": "webp"}, "format"),
+        ({"margin": "0.2", "crop": "subject"}, {"margin": "0.3"}, "margin"),
+        ({"recipe": "Passport"}, {"recipe": "Product shot"}, "recipe"),
+        ({"recipe": "Product shot"}, {"model": "u2netp"}, "model"),
+        ({"model": "u2netp"}, {"recipe": "Product shot"}, "model"),
+    ],
+)
+def test_an_address_and_a_form_that_differ_are_refused_by_the_field(
+    api: Api, running: Runtime, query: dict[str, str], fields: dict[str, str], field: str
+) -> None:
+    before = left(running)
+    answer = api.client.post("/v1/remove", params=query, files={"file": jpeg()}, data=fields)
+    problem = check_problem(answer, 422, "recipe_twice")
+    assert problem["title"].startswith(f"{field}: ")
+    assert left(running) == before
+
+
+def test_without_a_form_a_recipe_is_refused_before_the_photo_comes(api: Api, running: Runtime) -> None:
+    answer = api.client.post("/v1/remove", params={"margin": "0.2"}, content=b"no photo")
+    assert check_problem(answer, 422, "invalid_recipe")["title"].startswith("margin: ")
+
+
+def test_a_file_by_another_name_is_refused(api: Api, running: Runtime) -> None:
+    before = left(running)
+    answer = api.client.post("/v1/remove", files={"photo": jpeg()})
+    problem = check_problem(answer, 422, "invalid_request")
+    assert [one["field"] for one in problem["errors"]] == ["photo"]
+    assert left(running) == before
 
 
 def test_where_it_takes_too_long_the_job_goes_on(api: Api, change: Changed) -> None:

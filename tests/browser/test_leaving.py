@@ -3,9 +3,6 @@
 import pytest
 from playwright.sync_api import Page, expect
 from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, ScriptRequests
-
-from photoproc.ui import leaving
 
 pytestmark = pytest.mark.browser
 
@@ -46,14 +43,3 @@ def test_a_late_timer_of_the_page_before_takes_nothing_from_this_one(page: Page)
     expect(page.get_by_role("radio", name="Colour")).to_be_checked()
     expect(page.get_by_role("textbox", name="Background colour")).to_be_visible()
     assert page.url.rpartition("/")[2] == ""
-
-
-def test_a_timer_does_not_take_back_the_page_that_is_asked_for() -> None:
-    leaving.settle()
-    requests = ScriptRequests()
-    requests.request_rerun(RerunData(page_script_hash="new", query_string="job=1"))
-    requests.request_rerun(RerunData(page_script_hash="old", fragment_id="one", is_auto_rerun=True))
-    wanted = requests.on_scriptrunner_ready().rerun_data
-    assert (wanted.page_script_hash, wanted.query_string) == ("new", "job=1")
-    requests.request_rerun(RerunData(page_script_hash="new", fragment_id="one", is_auto_rerun=True))
-    assert requests.on_scriptrunner_ready().rerun_data.fragment_id_queue == ["one"]

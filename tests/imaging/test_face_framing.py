@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from photoproc.imaging.framing import Frame, plan, render, render_cutout
-from photoproc.imaging.heads import Upright
+from photoproc.imaging.heads import Upright, turned
 from photoproc.imaging.portrait import _with_room
 from photoproc.models.faces import FaceFinder
 from photoproc.parts import FACE_PRESETS, Face, Size
@@ -181,22 +181,31 @@ def test_a_face_is_found_again_where_it_was_put() -> None:
     assert again.eyes_mid[1] / frame.out_wh[1] == pytest.approx(asked.eye_line, abs=0.03)
 
 
-@given(eyes=st.floats(0.42, 0.72), tall=st.floats(0.5, 0.78), least=st.sampled_from([0.0, 32 / 45]))
+@given(
+    eyes=st.floats(0.42, 0.72),
+    tall=st.floats(0.5, 0.78),
+    least=st.sampled_from([0.0, 32 / 45]),
+    roll_deg=st.sampled_from([-20.0, 0.0, 20.0]),
+)
 def test_hair_does_not_touch_the_frame_where_there_is_leave_to_avoid_it(
-    eyes: float, tall: float, least: float
+    eyes: float, tall: float, least: float, roll_deg: float
 ) -> None:
-    """However high it is piled: `eyes` is how far down the head they are."""
+    """However high it is piled: `eyes` is how far down the head they are; the head upright, as it is seen."""
     head = Upright(eyes=(500.0, 440.0), left=400, right=600, top=440 - 1000 * tall * eyes, bottom=0)
     head = replace(head, bottom=head.top + 1000 * tall)
-    asked = Frame(centre_xy=(500.0, 500.0), size_wh=(778.0, 1000.0), out_wh=(0, 0))
+    asked = Frame(
+        centre_xy=turned((500.0, 500.0), roll_deg), size_wh=(778.0, 1000.0), out_wh=(0, 0), roll_deg=roll_deg
+    )
     frame = _with_room(asked, head, least)
     height = frame.size_wh[1]
-    above = (head.top - (frame.centre_xy[1] - height / 2)) / height
-    below = (frame.centre_xy[1] + height / 2 - head.bottom) / height
+    crown, chin = (place(frame, turned((500.0, y), roll_deg)) for y in (head.top, head.bottom))
+    assert (crown[0], chin[0]) == pytest.approx((0.5, 0.5))
+    above, below = crown[1], 1 - chin[1]
     assert min(above, below) > 0.005
     assert frame.size_wh[0] / height == pytest.approx(0.778)
     asked_above = (head.top - 0) / 1000
     if asked_above > 0.04 and (1000 - head.bottom) / 1000 > 0.04:
-        assert frame == asked  # there was room enough
+        assert frame.centre_xy == pytest.approx(asked.centre_xy)  # there was room enough
+        assert frame == replace(asked, centre_xy=frame.centre_xy)
     if asked_above > 0.025:
         assert tall - 1000 * tall / height <= 0.02

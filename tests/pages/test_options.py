@@ -104,6 +104,12 @@ def test_an_impossible_number_is_said_and_not_processed(
     assert process.disabled
 
 
+def test_all_that_is_wrong_is_said_at_once(service: PhotoService) -> None:
+    app = choose(dashboard(), {"Width, px": 99_999, "Print density, dpi": 5000})
+    said = "size.width: it may be at most 12,000; output.dpi: it may be at most 2,400"
+    assert said in plain(app)
+
+
 def test_a_recipe_that_has_a_name_is_called_by_it(service: PhotoService) -> None:
     app = choose(dashboard(), {"Background": "Blur", "Strength": 4, "Name": "Soft"})
     press(app, "Save recipe")
@@ -211,6 +217,20 @@ def test_json_fills_the_options_or_is_refused_with_the_fields_name(service: Phot
     assert control(app, "Space around the subject").value == 12
     press(choose(app, {"Use a recipe’s JSON": '{"models": ["u2net"], "edge": {}}'}), "Use this JSON")
     assert "edge: there is no such field" in plain(app)
+
+
+def test_json_that_is_a_saved_recipe_is_called_by_its_name(service: PhotoService) -> None:
+    soft = Recipe.of_fields({"models": ["silueta"], "background": {"kind": "blur", "radius": 0.04}})
+    service.save_recipe("Soft", soft)
+    app = choose(dashboard(), {"Recipe": "Product shot"})
+    press(choose(app, {"Use a recipe’s JSON": soft.to_json()}), "Use this JSON")
+    assert control(app, "Recipe").value == "Soft"
+    told = '{"models": ["silueta"], "framing": {"kind": "subject", "margin": 0.123}}'
+    press(choose(app, {"Use a recipe’s JSON": told}), "Use this JSON")
+    assert control(app, "Recipe").value == "Custom"
+    press(choose(app, {"Use a recipe’s JSON": soft.to_json()}), "Use this JSON")
+    assert control(app, "Recipe").value == "Soft"
+    service.forget_recipe("Soft")
 
 
 def test_a_background_picture_is_kept_or_refused_with_the_fields_name(service: PhotoService) -> None:

@@ -3,10 +3,13 @@
 import io
 import zipfile
 
+import pytest
+
 from photoproc.jobs import JobState, TaskState
 from photoproc.presets import from_link
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
+from photoproc.ui.submit import numbered
 from tests.pages.support import (
     choose,
     component,
@@ -158,6 +161,7 @@ def test_processing_again_reuses_photos_and_masks(service: PhotoService) -> None
     healthy(app.run())
     press(app, "Process photos")
     again = service.jobs()[0]
+    assert (job.title, again.title) == ("a.jpg", "a.jpg (2)")
     until(lambda: service.job(again.id).state.final)
     (task,) = service.tasks(again.id)
     assert task.state is TaskState.DONE
@@ -234,3 +238,19 @@ def test_a_job_in_the_address_of_process_leads_to_the_job(service: PhotoService)
     assert app.query_params["job"] == job.id
     healthy(app.run())
     assert "1 of 1 done" in words(app)
+
+
+@pytest.mark.parametrize(
+    ("title", "others", "following"),
+    [
+        ("Shoes", ["Shoes"], "Shoes (2)"),
+        ("Shoes", ["Shoes", "Shoes (2)", "Shoes (3)", "Hats (7)"], "Shoes (4)"),
+        ("Shoes (2)", ["Shoes", "Shoes (2)"], "Shoes (3)"),
+        ("Shoes (2)", [], "Shoes (2)"),
+        ("Shoes (size 7)", ["Shoes (size 7)"], "Shoes (size 7) (2)"),
+        ("Trip (2024)", ["Trip (2024)"], "Trip (2024) (2)"),
+        ("(2)", ["(2)"], "(2) (2)"),
+    ],
+)
+def test_who_processes_again_can_tell_the_jobs_apart(title: str, others: list[str], following: str) -> None:
+    assert numbered(title, others) == following
