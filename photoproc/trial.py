@@ -7,7 +7,7 @@ server: a record that says “running” while nobody holds the lock is of a tri
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -121,12 +121,12 @@ class Trials:
             if self._runs is not None:
                 if self._runs.trial.job_id == job_id:
                     return self._runs.now()
-                raise self._another(self._runs.trial.job_id)
+                raise self._another(job, self._runs.trial.job_id)
             lock = self._lock()
             try:
                 lock.acquire(blocking=False)
             except Timeout as error:
-                raise self._another(None) from error
+                raise self._another(job, None) from error
             trial = Trial(
                 job_id=job_id,
                 state=TrialState.WAITING,
@@ -362,14 +362,13 @@ class Trials:
     def _lock(self) -> FileLock:
         return FileLock(self._trial_limits.data_dir / "trial.lock", thread_local=False)
 
-    def _another(self, job_id: str | None) -> ServiceError:
-        """The error for who would begin a second one."""
+    def _another(self, asked: Job, job_id: str | None) -> ServiceError:
+        """The error for who would begin a second one; names of other people's jobs are not told."""
         of = "another job"
         if job_id is not None:
-            try:
-                of = f"“{self._trial_store.job(job_id).title}”"
-            except ServiceError:  # deleted meanwhile, so it ends soon
-                of = "a job that was deleted"
+            with suppress(ServiceError):  # deleted meanwhile, so it ends soon
+                other = self._trial_store.job(job_id)
+                of = f"“{other.title}”" if other.owner == asked.owner else of
         return ServiceError(
             "trial_running",
             f"A time trial of {of} is running, and two would disturb each other.",

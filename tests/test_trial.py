@@ -16,7 +16,7 @@ from photoproc import child, machine, measuring
 from photoproc.blobs import Blobs
 from photoproc.child import Order, Report
 from photoproc.engine import ChildInfo
-from photoproc.errors import Problem, TaskError
+from photoproc.errors import Problem, ServiceError, TaskError
 from photoproc.intake import Intake
 from photoproc.jobs import Job, Photo, TaskState
 from photoproc.measuring import rounds_for, spread_over, turns
@@ -147,12 +147,12 @@ class Desk:
             trial_engine=self.bench.engine,
         )
 
-    def submit(self, count: int = 2, recipe: Recipe = BOTH) -> Job:
+    def submit(self, count: int = 2, recipe: Recipe = BOTH, *, owner: str = "") -> Job:
         batch, photos = self.service.new_batch(), list[Photo]()
         for number in range(count):
             data = encoded(picture(8, 6, seed=number), "PNG")
             photos += self.service.accept(batch, f"{number}.png", io.BytesIO(data)).photos
-        return self.service.submit(batch, photos, recipe)
+        return self.service.submit(batch, photos, recipe, owner=owner)
 
     def done(self, count: int = 2, recipe: Recipe = BOTH) -> Job:
         """A job whose tasks are all finished."""
@@ -607,8 +607,12 @@ def test_a_second_jobs_trial_is_refused_and_told_why(desk: Desk) -> None:
     job, other = desk.done(1), desk.done(1)
     desk.bench.open.clear()
     desk.service.start_trial(job.id)
-    assert code_of(lambda: desk.service.start_trial(other.id)) == "trial_running"
+    with pytest.raises(ServiceError, match=r"A time trial of “0.png” is running.*\[trial_running\]"):
+        desk.service.start_trial(other.id)
     assert desk.service.trial(other.id) is None
+    strange = desk.submit(1, owner="anna")
+    with pytest.raises(ServiceError, match=r"of another job is running"):
+        desk.service.start_trial(strange.id)
 
 
 def test_what_cannot_be_measured_is_refused_with_the_reason(desk: Desk) -> None:
