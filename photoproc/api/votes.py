@@ -147,7 +147,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         return NextOut(ballot=ballot, remaining=found.left, votes=found.votes)
 
     @router.get(
-        "/jobs/{job_id}/ballots/{ballot}/{which}",
+        "/jobs/{job_id}/ballots/{ballot}/pictures/{which}",
         summary="Get a ballot's picture",
         response_class=Response,
         responses=_PICTURES,
@@ -205,9 +205,9 @@ def _ballot(service: PhotoService, job: Job, slip: Slip) -> BallotOut:
         left_wh=left.size_wh,
         right_wh=right.size_wh,
         links=BallotLinks(
-            left=f"{here}/left?token={token}",
-            right=f"{here}/right?token={token}",
-            original=f"{here}/original?token={token}",
+            left=f"{here}/pictures/left?token={token}",
+            right=f"{here}/pictures/right?token={token}",
+            original=f"{here}/pictures/original?token={token}",
             vote=f"{here}/vote",
         ),
     )

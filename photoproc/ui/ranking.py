@@ -44,25 +44,24 @@ def _state(found: Ranking | None) -> str:
 
 
 def _table(found: Ranking) -> str:
-    head = ["Model", "Preferred", "of votes", "Strength", "Both bad"]
+    head = ["Model", "Preferred", "Strength", "Both bad"]
     rows = [
         [
             f"**{escaped(one.model)}**",
             _preferred(one.preferred),
-            f"{one.preferred.total:,.0f}",
             _strength(one),
             f"{one.bad:,}",
         ]
         for one in found.standings
     ]
-    lines = [head, [":--", *["--:"] * 4], *rows]
+    lines = [head, [":--", *["--:"] * 3], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _preferred(found: Share) -> str:
     if not found.total:
         return "–"
-    return f"{found.share:.0%} ({found.low:.0%} to {found.high:.0%})"
+    return f"{found.share:.0%} of {found.total:,.0f} ({found.low:.0%} to {found.high:.0%})"
 
 
 def _strength(one: Standing) -> str:

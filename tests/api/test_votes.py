@@ -15,7 +15,7 @@ from photoproc.bootstrap import Runtime
 from photoproc.voting import voting
 from tests.api.conftest import Changed
 from tests.api.support import Api, check_problem, jpeg
-from tests.waiting import at_once
+from tests.waiting import at_once, until
 
 pytestmark = pytest.mark.models
 BOTH = {"models": ["u2netp", "u2net"]}
@@ -24,9 +24,10 @@ BOTH = {"models": ["u2netp", "u2net"]}
 @pytest.fixture
 def job(api: Api) -> Iterator[str]:
     """A finished job of three photos with two models."""
-    made = api.finished({f"photo {number}.jpg": jpeg(number) for number in range(3)}, BOTH)
-    yield str(made["id"])
-    api.client.delete(f"/v1/jobs/{made['id']}")
+    made = str(api.made({f"photo {number}.jpg": jpeg(number) for number in range(3)}, BOTH)["id"])
+    until(lambda: api.job(made)["state"] == "done", within_s=180)
+    yield made
+    api.client.delete(f"/v1/jobs/{made}")
 
 
 def ballot(api: Api, job: str, voter: str = "Ann", *besides: str, **query: str) -> dict[str, Any]:
@@ -164,8 +165,8 @@ def test_what_is_wrong_is_said_by_code(api: Api, job: str) -> None:
     link = found["ballot"]["links"]["vote"].removeprefix("/api")
     check_problem(api.client.post(link, json={"voter": "Ann", "choice": "up"}), 422, "invalid_request")
     check_problem(api.client.post(link, json={"voter": "Ben", "choice": "left"}), 404, "not_found")
-    check_problem(api.client.get(f"{address}/0-{'0' * 32}/left"), 404, "not_found")
-    check_problem(api.client.get(f"{address}/x/left"), 422, "invalid_request")
+    check_problem(api.client.get(f"{address}/0-{'0' * 32}/pictures/left"), 404, "not_found")
+    check_problem(api.client.get(f"{address}/x/pictures/left"), 422, "invalid_request")
     single = api.finished({"a.jpg": jpeg()}, {"models": ["u2netp"]})["id"]
     check_problem(api.client.post(f"/v1/jobs/{single}/ballots", json={"voter": "Ann"}), 409, "one_model")
     broken = api.finished({"a.jpg": jpeg()[:-200]}, BOTH)["id"]
