@@ -55,6 +55,8 @@ class Order:
     """The recipe's background picture, where it has one."""
     refiner: Path | None = None
     """ViTMatte's weights, where the recipe wants them and they are there."""
+    uncertainty: float | None = None
+    """What is known already of how much the model disagrees with itself about the photo."""
     longest: int | None = None
     """For a live preview: the photo is taken this small, and only a preview is made."""
 
@@ -92,6 +94,7 @@ class Report:
     seconds: Mapping[str, float] | None = None
     provider: str = ""
     warnings: tuple[Warn, ...] = ()
+    uncertainty: float | None = None
     problem: Problem | None = None
 
 
@@ -159,6 +162,7 @@ def run(order: Order) -> Report:
             mask_png=_read_mask(order.mask),
             background=order.background,
             refiner=order.refiner,
+            uncertainty=order.uncertainty,
             longest=order.longest,
             seconds=seconds,
         )
@@ -176,6 +180,7 @@ def run(order: Order) -> Report:
             seconds=seconds,
             provider=result.provider,
             warnings=result.warnings,
+            uncertainty=result.uncertainty,
         )
     except OSError as error:
         if not is_disk_full(error):

@@ -217,6 +217,8 @@ class Task:
     seconds: Mapping[str, float] = field(default_factory=dict)
     provider: str = ""
     mask_from_cache: bool = False
+    uncertainty: float | None = None
+    """How much the model disagrees with itself about the photo, 0 to 1; None where it was not asked."""
     finished_at: float | None = None
 
     @property

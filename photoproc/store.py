@@ -13,6 +13,7 @@
     events:<job>:<k>       the log of its changes, thirty-two a record
     figures:<model>        how its tasks ended here and what their steps took
     recipes:<owner>        the recipes somebody saved, by name
+    uncertain:<job>:<k>    the tasks whose model is uncertain, and how much, of five hundred a record
     apart:<job>:<k>        how far the masks of its photos are from each other, fifty photos a record
 
 Every change happens in one transaction of SQLite, synced to disk. `ledger.py` keeps progress and log,
@@ -401,5 +402,6 @@ def _as_kept(task: Task, kept: Mapping[str, Any]) -> Task:
         seconds=outcome["seconds"] or {},
         provider=outcome["provider"],
         mask_from_cache=outcome["mask_from_cache"],
+        uncertainty=outcome.get("uncertainty"),
         finished_at=kept.get("finished_at"),
     )

@@ -196,7 +196,7 @@ class Worker:
             self._publish(claim, _without_cutout(claim, state, problem, report.seconds))
 
     def _keep(self, flight: _Flight, report: Report) -> None:
-        claim = flight.claim
+        claim, spec = flight.claim, CATALOGUE.get(flight.claim.model)
         try:
             suffix = claim.recipe.output.suffix
             cutouts = self._blobs.adopt(claim.job_id, claim.number, claim.token, report, suffix=suffix)
@@ -212,12 +212,16 @@ class Worker:
             seconds=report.seconds,
             provider=report.provider,
             mask_from_cache=flight.mask_from_cache and report.mask is None,
+            uncertainty=report.uncertainty,
         )
         if not self._publish(claim, outcome):
             self._blobs.drop_output(claim.job_id, cutouts)
-        elif report.mask is not None:
-            weights_id = CATALOGUE[claim.model].weights_id
-            self._blobs.keep_mask(claim.photo.sha256, claim.model, weights_id, report.mask.path)
+            return
+        mask_of = (claim.photo.sha256, claim.model, "" if spec is None else spec.weights_id)
+        if report.mask is not None:
+            self._blobs.keep_mask(*mask_of, report.mask.path)
+        if report.uncertainty is not None and "certainty" in (report.seconds or {}):
+            self._blobs.keep_uncertainty(*mask_of, report.uncertainty)
 
     def _publish(self, claim: Claim, outcome: Outcome) -> bool:
         published = self._store.publish(claim, outcome, now=self._clock.now())
@@ -321,7 +325,11 @@ class Worker:
             if self._is_due("weights:refiner", _ASK_AGAIN_S):
                 self._weights.request(VITMATTE.name)
             return False
-        mask = None if spec is None else self._blobs.mask(claim.photo.sha256, spec.name, spec.weights_id)
+        mask = uncertainty = None
+        if spec is not None:
+            mask = self._blobs.mask(claim.photo.sha256, spec.name, spec.weights_id)
+            if claim.recipe.certainty:
+                uncertainty = self._blobs.uncertainty(claim.photo.sha256, spec.name, spec.weights_id)
         order = Order(
             photo=self._blobs.photo(claim.job_id, claim.photo.sha256),
             recipe_json=claim.recipe.to_json(),
@@ -332,6 +340,7 @@ class Worker:
             max_pixels=self._settings.max_pixels,
             background=self._background(claim),
             refiner=refiner,
+            uncertainty=uncertainty,
         )
         try:
             future = self._engine.submit(child.run, order)

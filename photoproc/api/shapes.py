@@ -157,7 +157,10 @@ class TaskLinks(Shape):
 
 
 class TaskOut(Shape):
-    """One photo with one model. `output` to `sha256` and the links are of the first of its cutouts."""
+    """One photo with one model. `output` to `sha256` and the links are of the first of its cutouts.
+
+    `uncertainty` is how much the model disagrees with itself about the photo, 0 to 1, where the recipe asks.
+    """
 
     number: int
     photo: str
@@ -169,6 +172,7 @@ class TaskOut(Shape):
     seconds: dict[str, float]
     provider: str
     mask_from_cache: bool
+    uncertainty: float | None
     finished_at: datetime | None
     output: str | None
     size_wh: Pair | None
@@ -308,6 +312,7 @@ def task_out(job: jobs.Job, task: jobs.Task, token: str) -> TaskOut:
         seconds=dict(task.seconds),
         provider=task.provider,
         mask_from_cache=task.mask_from_cache,
+        uncertainty=task.uncertainty,
         finished_at=moment(task.finished_at),
         output=first.output if first else None,
         size_wh=first.size_wh if first else None,

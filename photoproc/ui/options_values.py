@@ -45,6 +45,7 @@ def values_of(recipe: Recipe) -> Values:
         "models": [name for name in recipe.models if name in CATALOGUE],
         "background": background.kind,
         "crop": framing.kind,
+        "certainty": recipe.certainty,
         "shadow": recipe.shadow is not None,
         "sheet": recipe.output.sheet is not None,
     }
@@ -65,6 +66,7 @@ def fields_of(values: Mapping[str, Any]) -> dict[str, Any]:
     }
     if background != "keep":
         fields |= {"models": list(values["models"]), "edges": _part(values, "edges")}
+        fields["certainty"] = values["certainty"]
         fields["shadow"] = _part(values, "shadow") if values["shadow"] else None
     return fields
 
