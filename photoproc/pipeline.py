@@ -255,8 +255,8 @@ class Pipeline:
 
 def _uncertain(uncertainty: float) -> Warn:
     message = (
-        "The model disagrees with itself about this photo: mirrored, or a little shifted, it gets another mask "
-        f"(uncertainty {uncertainty:.2f})."
+        "The model disagrees with itself about this photo: mirrored, or a little shifted, it gets another "
+        f"mask (uncertainty {uncertainty:.2f})."
     )
     return Warn(code="uncertain", message=message)
 

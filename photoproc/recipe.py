@@ -42,8 +42,8 @@ class Recipe(Part):
     """After the background, which says whether one is needed."""
     certainty: bool = Field(
         default=False,
-        description="Each model looks twice more, at the mirrored photo and at a shifted one; where it "
-        "disagrees with itself, the task has an `uncertainty` (0 to 1) and, if much, the warning `uncertain`.",
+        description="Each model looks twice more, at the mirrored photo and at a shifted one. Tasks have "
+        "an `uncertainty` (0 to 1), how much it disagrees with itself; where much, the warning `uncertain`.",
     )
     shadow: Shadow | None = None
     edges: Edges = Edges()

@@ -331,9 +331,7 @@ class PhotoService(Overview, Library, Comparisons):
         """
         job = self.job(job_id)
         recipe = Recipe.of_fields(job.recipe.model_dump(mode="json") | {"certainty": True})
-        return self.process_again(
-            job.id, recipe, title=f"{job.title} · certainty", key=f"{job.id}-certainty"
-        )
+        return self.process_again(job.id, recipe, title=f"{job.title} · certainty", key=f"{job.id}-certainty")
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job: queued tasks at once, running ones within seconds. Idempotent."""

@@ -1,8 +1,8 @@
 """How much a model disagrees with itself about a photo.
 
-A model that sees the subject finds the same one in the mirrored photo, and in one that is a little shifted; one
-that guesses does not. Always called uncertainty, never accuracy: a model that takes a grey patch for the
-subject may do so three times alike.
+A model that sees the subject finds the same one in the mirrored photo, and in one that is a little shifted;
+one that guesses does not. Always called uncertainty, never accuracy: a model that takes a grey patch for
+the subject may do so three times alike.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ _SHIFT = 0.05
 
 
 def uncertainty(picture: U8, mask: U8, look: Callable[[U8], U8]) -> float:
-    """How much a model disagrees with the mask it made of a picture, by two more looks; see `self_disagreement`.
+    """How much a model disagrees with the mask it made of a picture, by two more looks.
 
-    `picture` (height × width × 3) is what the model saw; `look` has it make the mask (height × width) of
-    another one of that size.
+    The formula is that of `self_disagreement`. `picture` (height × width × 3) is what the model saw; `look`
+    has it make the mask (height × width) of another one of that size.
     """
     of_mirrored, of_shifted = look(mirrored(picture)), look(shifted(picture))
     return self_disagreement(mask, mirrored(of_mirrored), of_shifted)

@@ -14,9 +14,9 @@ from photoproc.ui.links import link_token
 
 _PER_PAGE = 24
 _ALL, _LOOK = "All", "Needs a look"
-_UNCERTAINTY = """How much a model disagrees with itself: the mean difference of its mask from those it makes of the
-mirrored photo and of a slightly shifted one, 0 to 1. High means that a look is worth it; low does not mean
-that the mask is right."""
+_UNCERTAINTY = """How much a model disagrees with itself: 1 − the mean soft IoU of its mask with those it
+makes of the mirrored photo and of a slightly shifted one. Where it is high, a look is worth it; where it is
+low, the mask may be wrong all the same."""
 _SHOW = (_ALL, "Done", _LOOK, "Failed", "Skipped", "Cancelled")
 
 
@@ -53,7 +53,7 @@ def _numbers(photos: PhotoService, job: Job, shown: str) -> list[int]:
 
 
 def _sorted(job: Job, *, look: bool) -> bool:
-    """Whether uncertain ones come first; while a job runs only among those worth a look, or all would jump."""
+    """Whether uncertain ones come first; while a job runs only those worth a look, or all would jump."""
     return job.recipe.certainty and (look or job.state.final)
 
 
