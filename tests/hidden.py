@@ -19,9 +19,16 @@ CLEAR = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "camera.png
 
 
 def clear(name: str) -> U8:
-    """One of them."""
-    with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
-        return np.asarray(image.convert("RGB"))
+    """One of them, small: models look at less."""
+    return opened(Path(skimage.__file__).parent / "data" / name)
+
+
+def opened(path: Path) -> U8:
+    """A photo of 512 pixels at most."""
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+    small.thumbnail((512, 512))
+    return np.asarray(small)
 
 
 def in_pieces(photo: U8, mask: U8) -> U8 | None:

@@ -40,7 +40,7 @@ def model(model_dir: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
-    return Pipeline(threads=2)
+    return Pipeline(threads=1)
 
 
 def run(pipeline: Pipeline, model: Model, recipe: Recipe = CHECKED, **more: object) -> Result:
@@ -53,7 +53,7 @@ def run(pipeline: Pipeline, model: Model, recipe: Recipe = CHECKED, **more: obje
 @pytest.fixture(scope="module")
 def measured(model: Model) -> dict[tuple[str, str], float]:
     """How uncertain u2netp is about each clear photo (way ""), and about what each way makes of it."""
-    matting = Matting(threads=2)
+    matting = Matting(threads=1)
     matting.load(model.spec, model.weights)
 
     def look(picture: U8) -> U8:

@@ -18,7 +18,7 @@ from photoproc.models.catalogue import CATALOGUE, ModelSpec
 from photoproc.models.matting import Matting
 from photoproc.models.weights import Weights
 from tests.benchmarks.common import machine, table
-from tests.hidden import BLURRED, CLEAR, HIDDEN, U8, auc, behind_a_patch, clear
+from tests.hidden import BLURRED, CLEAR, HIDDEN, U8, auc, behind_a_patch, clear, opened
 
 MODELS = ("u2netp", "u2net")
 WAYS: Mapping[str, Callable[[U8, U8], U8 | None]] = {
@@ -33,7 +33,7 @@ def main() -> None:
     photos = {name: clear(name) for name in CLEAR} | _own(sys.argv[1:])
     print(machine())
     for name in MODELS:
-        matting, spec = Matting(threads=2), CATALOGUE[name]
+        matting, spec = Matting(threads=1), CATALOGUE[name]
         matting.load(spec, _weights(name))
         took: list[tuple[float, float]] = []
         measured = partial(_measured, matting, spec, took)
@@ -91,13 +91,7 @@ def _weights(name: str) -> Path:
 
 
 def _own(folders: list[str]) -> dict[str, U8]:
-    found = {}
-    for path in sorted(path for folder in folders for path in Path(folder).glob("*.jpg")):
-        with Image.open(path) as image:
-            small = image.convert("RGB")
-            small.thumbnail((1200, 1200))
-            found[path.name] = np.asarray(small)
-    return found
+    return {path.name: opened(path) for folder in folders for path in sorted(Path(folder).glob("*.jpg"))}
 
 
 if __name__ == "__main__":
