@@ -2,6 +2,7 @@
 
     photos/ab/<sha256>                      every photo once, by content
     masks/ab/<sha256>/<model>-<weights>.png masks of that photo
+    masks/ab/<sha256>/….uncertainty         how much that model disagrees with itself about it
     staging/<batch>/<sha256>                uploads that are not yet part of a job
     jobs/<job>/photos/<sha256>              the job's photos, and its background picture
     jobs/<job>/out/<task>-<token>*          its cutouts and previews
@@ -13,6 +14,7 @@ a single link belongs to nobody and goes, with its masks. No order of crashes, d
 can take a photo from a job that holds it.
 """
 
+import json
 import os
 import shutil
 import uuid
@@ -35,6 +37,9 @@ from photoproc.files import (
 )
 from photoproc.jobs import Cutout, Extra, Task, TaskState
 from photoproc.models.catalogue import CATALOGUE
+
+_FORMULA = 1
+"""Which formula of `imaging.certainty` the figures kept are of: count up with every change of it."""
 
 STAGING_LIFE_S = 24 * 3600
 """Uploads that become no job are collected after a day."""
@@ -256,6 +261,23 @@ class Blobs:
         except OSError:
             written.unlink(missing_ok=True)
 
+    def uncertainty(self, sha256: str, model: str, weights_id: str) -> float | None:
+        """How much a model disagrees with itself about a photo, where that is known, else None."""
+        try:
+            found = json.loads(self._uncertainty(sha256, model, weights_id).read_text())
+        except (OSError, ValueError):  # never kept, or not whole after a crash: it is found out again
+            return None
+        ours = isinstance(found, dict) and found.get("formula") == _FORMULA
+        value = found.get("uncertainty") if ours else None
+        return value if isinstance(value, float) and 0 <= value <= 1 else None
+
+    def keep_uncertainty(self, sha256: str, model: str, weights_id: str, value: float) -> None:
+        """Keep it beside the mask, and as long. Losing it only costs time, so this fails silently."""
+        path = self._uncertainty(sha256, model, weights_id)
+        with suppress(OSError), self.scratch() as written:
+            written.write_text(json.dumps({"formula": _FORMULA, "uncertainty": float(value)}))
+            os.replace(written, path)
+
     # Background pictures
 
     def keep_background(self, staged: Path) -> None:
@@ -347,6 +369,9 @@ class Blobs:
 
     def _mask(self, sha256: str, model: str, weights_id: str) -> Path:
         return self._root / "masks" / sha256[:2] / sha256 / f"{model}-{weights_id}.png"
+
+    def _uncertainty(self, sha256: str, model: str, weights_id: str) -> Path:
+        return self._mask(sha256, model, weights_id).with_suffix(".uncertainty")
 
 
 def _output_stem(number: int, token: str) -> str:

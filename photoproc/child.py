@@ -56,6 +56,8 @@ class Order:
     """The recipe's background picture, where it has one."""
     refiner: Path | None = None
     """ViTMatte's weights, where the recipe wants them and they are there."""
+    uncertainty: float | None = None
+    """What is known already of how much the model disagrees with itself about the photo."""
     longest: int | None = None
     """For a live preview: the photo is taken this small, and only a preview is made."""
 
@@ -93,6 +95,7 @@ class Report:
     seconds: Mapping[str, float] | None = None
     provider: str = ""
     warnings: tuple[Warn, ...] = ()
+    uncertainty: float | None = None
     problem: Problem | None = None
     peak_bytes: int | None = None
     """The most resident memory of the child meanwhile, with all the models it holds."""
@@ -171,6 +174,7 @@ def _carry_out(order: Order) -> Report:
             mask_png=_read_mask(order.mask),
             background=order.background,
             refiner=order.refiner,
+            uncertainty=order.uncertainty,
             longest=order.longest,
             seconds=seconds,
         )
@@ -188,6 +192,7 @@ def _carry_out(order: Order) -> Report:
             seconds=seconds,
             provider=result.provider,
             warnings=result.warnings,
+            uncertainty=result.uncertainty,
         )
     except OSError as error:
         if not is_disk_full(error):

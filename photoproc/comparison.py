@@ -45,6 +45,11 @@ class ComparedPhoto:
     tasks: tuple[Task, ...]
     distance: Distance | None = None
 
+    @property
+    def uncertain(self) -> bool:
+        """Whether a model disagrees much with itself about it, where that was checked."""
+        return any(warning.code == "uncertain" for task in self.tasks for warning in task.warnings)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTimes:
@@ -165,10 +170,15 @@ class Comparisons:
 
 
 def worst_first(photos: Sequence[ComparedPhoto]) -> list[ComparedPhoto]:
-    """Photos by how much their masks disagree, then in their order; those that cannot be compared last."""
-    return sorted(
-        photos, key=lambda one: -1.0 if one.distance is None else one.distance.disagreement, reverse=True
-    )
+    """Photos a model is uncertain about, then by how much masks disagree, then in their order.
+
+    Those that cannot be compared are last of either.
+    """
+
+    def rank(one: ComparedPhoto) -> tuple[bool, float]:
+        return one.uncertain, -1.0 if one.distance is None else one.distance.disagreement
+
+    return sorted(photos, key=rank, reverse=True)
 
 
 def _done(row: Sequence[Task]) -> list[Task]:
@@ -192,12 +202,17 @@ def distance_of(kept: Mapping[str, object]) -> Distance | None:
     )
 
 
+def _without_check(task: Task) -> float:
+    """What it took but for the check of certainty, so that jobs with and without can be compared."""
+    return sum(task.seconds.values()) - task.seconds.get("certainty", 0.0)
+
+
 def _times(model: str, tasks: Sequence[Task], children: int) -> ModelTimes:
     done = [task for task in tasks if task.state is TaskState.DONE]
     ran = [task for task in done if "inference" in task.seconds]
     cold = [task for task in ran if "load" in task.seconds]
     warm = [task for task in ran if "load" not in task.seconds]
-    whole = Spread.of([sum(task.seconds.values()) for task in warm])
+    whole = Spread.of([_without_check(task) for task in warm])
     steps = dict.fromkeys(step for task in ran for step in task.seconds)
     return ModelTimes(
         model=model,
@@ -206,7 +221,7 @@ def _times(model: str, tasks: Sequence[Task], children: int) -> ModelTimes:
         kept=len(done) - len(ran),
         warm=whole,
         inference=Spread.of([task.seconds["inference"] for task in warm]),
-        cold=Spread.of([sum(task.seconds.values()) for task in cold]),
+        cold=Spread.of([_without_check(task) for task in cold]),
         load=Spread.of([task.seconds["load"] for task in cold]),
         steps={step: statistics.fmean(task.seconds.get(step, 0.0) for task in ran) for step in steps},
         providers=tuple(dict.fromkeys(task.provider for task in ran if task.provider)),

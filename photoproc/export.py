@@ -17,12 +17,12 @@ from photoproc.parts import Face
 
 _FOLDERS = re.compile(r"[/\\]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-STEPS = ("decode", "load", "inference", "edges", "framing", "compose", "encode", "preview")
+STEPS = ("decode", "load", "inference", "certainty", "edges", "framing", "compose", "encode", "preview")
 _EXTRAS: Mapping[ExtraKind, str] = {"mask": "-mask", "sheet": "-sheet", "sheet_pdf": "-sheet"}
 _FIELDS = (
     *("photo", "output", "also", "face", "model", "state", "code", "reason", "advice", "warnings"),
     *("photo_sha256", "photo_wh", "cutout_sha256", "cutout_wh", "cutout_bytes", "attempts", "provider"),
-    *("threads", "peak_bytes", "mask_from_cache", *(f"{step}_s" for step in STEPS)),
+    *("threads", "peak_bytes", "mask_from_cache", "uncertainty", *(f"{step}_s" for step in STEPS)),
 )
 
 
@@ -124,6 +124,7 @@ def manifest_row(
         "threads": task.threads,
         "peak_bytes": task.peak_bytes,
         "mask_from_cache": task.mask_from_cache if cutout else None,
+        "uncertainty": None if task.uncertainty is None else round(task.uncertainty, 4),
     }
     for step in STEPS:
         seconds = task.seconds.get(step)

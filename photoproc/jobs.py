@@ -219,6 +219,8 @@ class Task:
     mask_from_cache: bool = False
     weights_id: str = ""
     """The weights that made its mask; empty of tasks without one, and of those before it was noted."""
+    uncertainty: float | None = None
+    """How much the model disagrees with itself about the photo, 0 to 1; None where it was not asked."""
     finished_at: float | None = None
     peak_bytes: int | None = None
     """The most memory its child had meanwhile, other models it holds included; None where nobody knows."""

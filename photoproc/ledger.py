@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from photoproc.database import Database
+from photoproc.errors import not_found
 from photoproc.jobs import TaskState
 from photoproc.records import Event, Progress, event_of, event_record
 
 EVENTS_PER_RECORD = 32
+_UNCERTAIN_PER_RECORD = 500
 
 
 class Ledger:
@@ -54,8 +56,23 @@ class Ledger:
             after = new[-1].cursor
         return found
 
+    def uncertain(self, job_id: str) -> dict[int, float]:
+        """How uncertain the model was in each task that has that warning; raises not_found."""
+        progress = self._progress(job_id)
+        if progress is None:
+            raise not_found("job")
+        found = self._db.get_many(_uncertain(job_id, progress))
+        return {int(number): value for record in found.values() for number, value in record.items()}
+
+    def _note_uncertain(self, job_id: str, number: int, uncertainty: float) -> None:
+        """So that a job's tasks can be sorted without reading all of them."""
+        key = f"uncertain:{job_id}:{number // _UNCERTAIN_PER_RECORD}"
+        self._db.cache.set(key, self._db.cache.get(key, {}) | {str(number): round(uncertainty, 4)})
+
     def _forget(self, job_id: str, progress: Progress) -> None:
         """Delete a job's progress, its places in the queues and its log."""
+        for key in _uncertain(job_id, progress):
+            self._db.cache.delete(key)
         self._leave_queues(progress)
         self._db.cache.delete(f"progress:{job_id}")
         self._list_unfinished(job_id, False)
@@ -91,6 +108,11 @@ def queue_prefix(model: str) -> str:
     # diskcache looks for keys between "<prefix>-000…" and "<prefix>-999…": the colon keeps a model
     # called "x-5" out of the range of one called "x".
     return f"queue:{model}:"
+
+
+def _uncertain(job_id: str, progress: Progress) -> list[str]:
+    records = -(-len(progress.states) // _UNCERTAIN_PER_RECORD)
+    return [f"uncertain:{job_id}:{place}" for place in range(records)]
 
 
 def _events(job_id: str, revision: int) -> str:

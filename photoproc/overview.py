@@ -115,6 +115,17 @@ class Overview:
         figures = self._store.figures(self.model_names())
         return {model: one.task_s for model, one in figures.items() if one.task_s is not None}
 
+    def check_speeds(self) -> dict[str, float]:
+        """Seconds the check of certainty takes with each model: as measured, else two more inferences."""
+        found = {}
+        for model, one in self._store.figures(list(self._weights.specs())).items():
+            for step, runs in (("certainty", 1), ("inference", 2)):
+                if step in one.steps:
+                    count, total = one.steps[step]
+                    found[model] = runs * total / count
+                    break
+        return found
+
     def figures(self) -> dict[str, Figures]:
         """How the tasks of each model (or none) have ended here, and what their steps took."""
         return self._store.figures([NO_MODEL, *self.model_names()])

@@ -9,9 +9,10 @@ from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from photoproc.errors import ServiceError
-from photoproc.imaging import compose, decode, edges, encode, framing, profiles
+from photoproc.imaging import certainty, compose, decode, edges, encode, framing, profiles
 from photoproc.imaging.compose import Look, Samples
 from photoproc.jobs import Warn
 from photoproc.models import faces
@@ -46,7 +47,8 @@ class Result:
     """What the pipeline makes of one photo.
 
     `mask_png` is the mask at the model's size where the model ran. `seconds` has a figure for each
-    step that ran: decode, load, inference, edges, framing, compose, encode, preview.
+    step that ran: decode, load, inference, certainty, edges, framing, compose, encode, preview.
+    `uncertainty` is that of `imaging.certainty`, where the recipe asks for it.
     """
 
     pictures: tuple[Made, ...]
@@ -54,6 +56,7 @@ class Result:
     seconds: Mapping[str, float]
     provider: str
     warnings: tuple[Warn, ...]
+    uncertainty: float | None = None
 
 
 class Pipeline:
@@ -80,6 +83,7 @@ class Pipeline:
         mask_png: bytes | None = None,
         background: Path | None = None,
         refiner: Path | None = None,
+        uncertainty: float | None = None,
         longest: int | None = None,
         seconds: dict[str, float] | None = None,
     ) -> Result:
@@ -87,8 +91,9 @@ class Pipeline:
 
         `model` is None where the recipe keeps the background; `mask_png` is this model's mask of
         this photo where it is known already (a damaged one is made again); `background` and `refiner`
-        are the files of the recipe's background picture and of ViTMatte's weights. With `longest` the
-        photo is taken that small and only previews are made. `seconds` is filled step by step, for who
+        are the files of the recipe's background picture and of ViTMatte's weights. `uncertainty` is what is
+        known already of this model and photo. With `longest` the photo is taken that small and only previews
+        are made, without a check of certainty. `seconds` is filled step by step, for who
         wants to know them also of a run that fails. Raises PhotoError, ModelError, and TaskError:
         `no_face` where the recipe skips photos without one, and what the recipe asks for in vain.
         """
@@ -111,6 +116,12 @@ class Pipeline:
             # A preview's mask is kept for the job: it is made of the whole photo all the same.
             whole = partial(decode.decode, photo, max_pixels=max_pixels) if seen else lambda: pixels
             mask, fresh_mask, provider = self._mask_of(whole, model, mask_png, clock)
+            if not recipe.certainty or seen:
+                uncertainty = None
+            elif uncertainty is None:
+                uncertainty = self._uncertainty(pixels, model, mask, clock)
+            if uncertainty is not None and uncertainty >= certainty.NEEDS_LOOK:
+                warnings.append(_uncertain(uncertainty))
             effort = _LOOK_EFFORT if seen else 1.0
             edged = partial(self._edged, pixels, mask, recipe.edges, refiner, clock, effort)
             alpha = self._once(("edges", seen, recipe.edges, model.spec), edged)
@@ -133,6 +144,7 @@ class Pipeline:
             seconds=clock.seconds,
             provider=provider,
             warnings=tuple(warnings),
+            uncertainty=uncertainty if model is not None else None,
         )
 
     def _mask_of(
@@ -146,13 +158,27 @@ class Pipeline:
         known = None if known_png is None else encode.from_mask_png(known_png)
         if known is not None:
             return known, None, ""
-        if not self._matting.has(model.spec):
-            with clock.step("load"):
-                self._matting.load(model.spec, model.weights)
+        self._loaded(model, clock)
         with clock.step("inference"):
             small = compose.shrink_for_model(whole().rgb, model.spec.input_wh)
             found = self._matting.predict(small, model.spec)
         return found.mask, encode.to_png(found.mask), found.provider
+
+    def _loaded(self, model: Model, clock: "Stopwatch") -> None:
+        if not self._matting.has(model.spec):
+            with clock.step("load"):
+                self._matting.load(model.spec, model.weights)
+
+    def _uncertainty(self, pixels: decode.Pixels, model: Model, mask: U8, clock: "Stopwatch") -> float:
+        """How much the model disagrees with itself: it looks twice more."""
+        self._loaded(model, clock)
+        with clock.step("certainty"):
+            small = np.asarray(compose.shrink_for_model(pixels.rgb, model.spec.input_wh))
+
+            def look(picture: U8) -> U8:
+                return self._matting.predict(Image.fromarray(picture), model.spec).mask
+
+            return certainty.uncertainty(small, mask, look)
 
     def _edged(
         self,
@@ -226,6 +252,14 @@ class Pipeline:
                 )
             self._backgrounds = {path: _opaque_srgb(data)}
         return self._backgrounds[path]
+
+
+def _uncertain(uncertainty: float) -> Warn:
+    message = (
+        "The model disagrees with itself about this photo: mirrored, or a little shifted, it gets another "
+        f"mask (uncertainty {uncertainty:.2f})."
+    )
+    return Warn(code="uncertain", message=message)
 
 
 def _decoded(

@@ -108,6 +108,8 @@ class Queue(Ledger):
                 cache.set(f"task:{claim.job_id}:{claim.number}", kept)
                 progress = progress.counted(outcome, now)
                 self._learn(claim.model, outcome)
+                if outcome.uncertainty and any(one.code == "uncertain" for one in outcome.warnings):
+                    self._note_uncertain(claim.job_id, claim.number, outcome.uncertainty)
             look = any(warning.needs_look for warning in outcome.warnings)
             self._move(claim.job_id, progress, [claim.number], state, now, look=look and counts)
             return counts

@@ -40,6 +40,11 @@ class Recipe(Part):
         default=(), validate_default=True, max_length=40
     )
     """After the background, which says whether one is needed."""
+    certainty: bool = Field(
+        default=False,
+        description="Each model looks twice more, at the mirrored photo and at a shifted one. Tasks have "
+        "an `uncertainty` (0 to 1), how much it disagrees with itself; where much, the warning `uncertain`.",
+    )
     shadow: Shadow | None = None
     edges: Edges = Edges()
     framing: Framing = WholePicture()
@@ -77,6 +82,13 @@ class Recipe(Part):
         if not value and not isinstance(info.data.get("background", Keep()), Keep):
             raise ValueError("choose at least one model")
         return tuple(dict.fromkeys(value))
+
+    @field_validator("certainty")
+    @classmethod
+    def _of_a_model(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and isinstance(info.data.get("background"), Keep):
+            raise ValueError("no model runs where the background is kept, so none can be certain")
+        return value
 
     @field_validator("output")
     @classmethod

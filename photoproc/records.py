@@ -41,6 +41,7 @@ class Outcome:
     peak_bytes: int | None = None
     threads: int | None = None
     weights_id: str = ""
+    uncertainty: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ class Figures:
             steps[step] = (count + 1, total + took)
         task_s = self.task_s
         if outcome.state is TaskState.DONE and "inference" in seconds:
-            took = sum(seconds.values()) - seconds.get("load", 0.0)
+            took = sum(seconds.values()) - seconds.get("load", 0.0) - seconds.get("certainty", 0.0)
             task_s = took if task_s is None else 0.8 * task_s + 0.2 * took
         return Figures(task_s=task_s, ended={**self.ended, state: self.ended.get(state, 0) + 1}, steps=steps)
 

@@ -330,12 +330,35 @@ class PhotoService(Overview, Library, Decisions):
         codes = {code for code in wanted if code.isupper() or not needs_look}
         return [number for number, code in enumerate(self._store.states(_checked(job_id))) if code in codes]
 
+    def uncertain_first(self, job_id: str, numbers: Sequence[int]) -> list[int]:
+        """Numbers of tasks: those whose model is uncertain by how much, then the others in their order."""
+        uncertain = self._store.uncertain(_checked(job_id))
+        return sorted(numbers, key=lambda number: -uncertain.get(number, 0.0))
+
     def masks_kept(self, photos: Sequence[Photo], model: str) -> int:
         """For how many of these photos a model need not run, because its mask of them is kept."""
         spec = self._weights.specs().get(model)
         if spec is None:  # a custom model that is gone
             return 0
         return sum(self._blobs.mask(photo.sha256, model, spec.weights_id) is not None for photo in photos)
+
+    def certainties_kept(self, photos: Sequence[Photo], model: str) -> int:
+        """For how many of these photos it is known how much a model disagrees with itself."""
+        spec = self._weights.specs().get(model)
+        if spec is None:  # a custom model that is gone
+            return 0
+        kept = (self._blobs.uncertainty(photo.sha256, model, spec.weights_id) for photo in photos)
+        return sum(value is not None for value in kept)
+
+    def check_certainty(self, job_id: str) -> Job:
+        """A job over the same photos with the same recipe that checks certainty too; however often, one job.
+
+        Masks are used again, so each model looks twice, not three times. Raises as `process_again`, and
+        RecipeError where no model runs.
+        """
+        job = self.job(job_id)
+        recipe = Recipe.of_fields(job.recipe.model_dump(mode="json") | {"certainty": True})
+        return self.process_again(job.id, recipe, title=f"{job.title} · certainty", key=f"{job.id}-certainty")
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job: queued tasks at once, running ones within seconds. Idempotent."""

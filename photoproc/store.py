@@ -13,6 +13,7 @@
     events:<job>:<k>       the log of its changes, thirty-two a record
     figures:<model>        how its tasks ended here and what their steps took
     recipes:<owner>        the recipes somebody saved, by name
+    uncertain:<job>:<k>    the tasks whose model is uncertain, and how much, of five hundred a record
     apart:<job>:<k>        how far the masks of its photos are from each other, fifty photos a record
     trial:<job>            its last time trial, and in trial:<job>:<model> what each model took
     trialing               the token of the time trial that was begun last, whatever the job
@@ -447,6 +448,7 @@ def _as_kept(task: Task, kept: Mapping[str, Any]) -> Task:
         provider=outcome["provider"],
         mask_from_cache=outcome["mask_from_cache"],
         weights_id=outcome.get("weights_id", ""),
+        uncertainty=outcome.get("uncertainty"),
         finished_at=kept.get("finished_at"),
         peak_bytes=outcome.get("peak_bytes"),  # earlier versions did not measure it
         threads=outcome.get("threads"),

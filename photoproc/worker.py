@@ -238,14 +238,19 @@ class Worker:
             seconds=report.seconds,
             provider=report.provider,
             mask_from_cache=flight.mask_from_cache and report.mask is None,
+            uncertainty=report.uncertainty,
             peak_bytes=report.peak_bytes,
             threads=report.threads,
             weights_id="" if flight.spec is None else flight.spec.weights_id,
         )
         if not self._publish(claim, outcome):
             self._blobs.drop_output(claim.job_id, cutouts)
-        elif report.mask is not None:
-            self._blobs.keep_mask(claim.photo.sha256, claim.model, outcome.weights_id, report.mask.path)
+            return
+        mask_of = (claim.photo.sha256, claim.model, outcome.weights_id)
+        if report.mask is not None:
+            self._blobs.keep_mask(*mask_of, report.mask.path)
+        if report.uncertainty is not None and "certainty" in (report.seconds or {}):
+            self._blobs.keep_uncertainty(*mask_of, report.uncertainty)
 
     def _publish(self, claim: Claim, outcome: Outcome) -> bool:
         published = self._store.publish(claim, outcome, now=self._clock.now())
@@ -349,7 +354,11 @@ class Worker:
             if self._is_due("weights:refiner", _ASK_AGAIN_S):
                 self._weights.request(VITMATTE.name)
             return False
-        mask = None if spec is None else self._blobs.mask(claim.photo.sha256, spec.name, spec.weights_id)
+        mask = uncertainty = None
+        if spec is not None:
+            mask = self._blobs.mask(claim.photo.sha256, spec.name, spec.weights_id)
+            if claim.recipe.certainty:
+                uncertainty = self._blobs.uncertainty(claim.photo.sha256, spec.name, spec.weights_id)
         order = Order(
             photo=self._blobs.photo(claim.job_id, claim.photo.sha256),
             recipe_json=claim.recipe.to_json(),
@@ -360,6 +369,7 @@ class Worker:
             max_pixels=self._settings.max_pixels,
             background=self._background(claim),
             refiner=refiner,
+            uncertainty=uncertainty,
         )
         try:
             future = self._engine.submit(child.run, order)

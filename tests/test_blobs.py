@@ -430,6 +430,32 @@ def test_masks_are_told_apart_by_photo_model_and_weights(blobs: Blobs, root: Pat
     assert blobs.mask("0" * 64, "u2net", "w1") is None
 
 
+def test_what_a_model_is_uncertain_of_is_kept_beside_its_mask_and_goes_with_it(
+    blobs: Blobs, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sha,) = make_job(blobs, "j", b"photo")
+    blobs.keep_uncertainty(sha, "u2net", "w1", 0.25)
+    assert blobs.uncertainty(sha, "u2net", "w1") is None  # there is no mask it could belong to
+    mask = add_mask(blobs, root, sha)
+    before = files(root)
+    blobs.keep_uncertainty(sha, "u2net", "w1", 0.25)
+    assert blobs.uncertainty(sha, "u2net", "w1") == 0.25
+    assert blobs.mask(sha, "u2net", "w1") == mask
+    assert blobs.uncertainty(sha, "u2net", "w2") is None
+    assert blobs.uncertainty(sha, "u2netp", "w1") is None
+    (kept,) = {root / name for name in files(root) - before}
+    for damaged in ("", "[]", '{"formula": 1}', '{"formula": 1, "uncertainty": 7.0}', kept.read_text()[:-4]):
+        kept.write_text(damaged)
+        assert blobs.uncertainty(sha, "u2net", "w1") is None
+    blobs.keep_uncertainty(sha, "u2net", "w1", 0)
+    assert blobs.uncertainty(sha, "u2net", "w1") == 0
+    with monkeypatch.context() as later:  # what another formula gave says nothing
+        later.setattr("photoproc.blobs._FORMULA", 99)
+        assert blobs.uncertainty(sha, "u2net", "w1") is None
+    blobs.close_job("j")
+    assert files(root) == set()
+
+
 def test_a_mask_that_cannot_be_kept_is_forgotten(
     blobs: Blobs, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

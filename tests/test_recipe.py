@@ -104,9 +104,13 @@ outputs = st.builds(
     sheet=st.none() | st.builds(Sheet, paper=st.sampled_from(["4x6in", "a4"]), copies=st.integers(1, 200)),
 )
 recipes = st.builds(
-    lambda background, shadow, **parts: Recipe(
-        background=background, shadow=None if background.kind == "keep" else shadow, **parts
+    lambda background, shadow, certainty, **parts: Recipe(
+        background=background,
+        shadow=None if background.kind == "keep" else shadow,
+        certainty=certainty and background.kind != "keep",
+        **parts,
     ),
+    certainty=st.booleans(),
     models=st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=4).map(tuple),
     background=backgrounds,
     shadow=st.none() | st.builds(Shadow, colour=css_colours, opacity=st.floats(0, 1)),
@@ -369,6 +373,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"background": {"kind": "keep"}, "shadow": {}},
         "output: there is no shadow where the background is kept.",
+    ),
+    (
+        {"background": {"kind": "keep"}, "certainty": True},
+        "certainty: no model runs where the background is kept, so none can be certain.",
     ),
     (
         {"background": {"kind": "keep"}, "output": {"show": "mask"}},

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -278,6 +279,32 @@ def test_what_an_earlier_version_kept_has_no_memory_and_threads(store: Store) ->
         cache.set("task:j:0", kept)
     (task,) = store.tasks("j")
     assert (task.state, task.peak_bytes, task.threads) == (TaskState.DONE, None, None)
+
+
+def uncertain(value: float) -> Outcome:
+    """A task that is done, but whose model disagrees with itself."""
+    return replace(DONE, uncertainty=value, warnings=(Warn(code="uncertain", message="m"),))
+
+
+def test_which_tasks_are_uncertain_is_known_without_reading_them_and_forgotten_with_the_job(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("photoproc.ledger._UNCERTAIN_PER_RECORD", 5)
+    create(store, "j", 14)
+    claim = Claimer(store)
+    certain = replace(DONE, uncertainty=0.02)
+    for number in range(13):
+        outcome = {3: uncertain(0.5), 12: uncertain(0.75), 7: certain}.get(number, DONE)
+        assert store.publish(claim.must(), outcome, now=3)
+    assert store.uncertain("j") == {3: 0.5, 12: 0.75}
+    found = [task.uncertainty for task in store.tasks("j", [3, 7, 8, 12, 13])]
+    assert found == [0.5, 0.02, None, 0.75, None]
+    assert store.job("j").counts.needs_look == 2
+    store.delete_job("j")
+    with pytest.raises(ServiceError):
+        store.uncertain("j")
+    ((left,),) = store._db.cache._sql("SELECT COUNT(*) FROM Cache WHERE key LIKE 'uncertain:%'").fetchall()
+    assert left == 0
 
 
 def test_a_job_of_which_nothing_succeeded_has_failed(store: Store) -> None:

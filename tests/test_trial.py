@@ -84,7 +84,7 @@ class Child:
             future.set_result(1)
             return future
         assert function is child.run
-        self._bench.runs.append(args[0].model)
+        self._bench.runs.append(args[0].model.name)
         threading.Thread(target=self._carry_out, args=(future, args[0]), daemon=True).start()
         return future
 

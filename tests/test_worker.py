@@ -293,6 +293,33 @@ def test_a_mask_made_before_is_used_again(world: World) -> None:
     assert [task.mask_from_cache for task in world.tasks(again)] == [True, True]
 
 
+def checked(order: Order) -> Report:
+    """What a child answers where the recipe checks certainty: it looks again only if it has to."""
+    report = carry_out(order)
+    if order.uncertainty is None:
+        return replace(report, uncertainty=0.25, seconds={"decode": 0.1, "certainty": 0.2})
+    return replace(report, uncertainty=order.uncertainty)
+
+
+def test_what_a_model_was_uncertain_of_is_not_asked_again(world: World) -> None:
+    recipe = Recipe(models=("u2net",), certainty=True)
+    first = world.submit(2, recipe)
+    world.round()
+    assert [order.uncertainty for order in world.orders()] == [None, None]
+    world.finish(first, checked)
+    plain = world.submit(2)
+    world.round()
+    assert [order.uncertainty for order in world.orders()] == [None, None]  # nobody wants to know
+    world.finish(plain)
+    again = world.submit(2, recipe)
+    world.round()
+    assert [order.uncertainty for order in world.orders()] == [0.25, 0.25]
+    world.finish(again, checked)
+    found = {job: [task.uncertainty for task in world.tasks(job)] for job in (first, plain, again)}
+    assert found == {first: [0.25, 0.25], plain: [None, None], again: [0.25, 0.25]}
+    assert ["certainty" in task.seconds for task in world.tasks(again)] == [False, False]
+
+
 # Going wrong in a child
 
 

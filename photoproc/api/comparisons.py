@@ -46,7 +46,10 @@ class TimesOut(shapes.Shape):
 
 
 class ComparedOut(shapes.Shape):
-    """A photo: how far its masks are apart, 0 (the same) to 1, null while fewer than two can be compared."""
+    """A photo: how far its masks are apart, 0 (the same) to 1, null while fewer than two can be compared.
+
+    `uncertain` says whether a model disagrees much with itself about it, where the recipe asks for that.
+    """
 
     place: int
     photo: str
@@ -54,10 +57,11 @@ class ComparedOut(shapes.Shape):
     disagreement: float | None
     edge_error: float | None
     apart: dict[str, float]
+    uncertain: bool
 
 
 class ComparisonOut(shapes.Shape):
-    """A job's models side by side, the photos on which they disagree most first.
+    """A job's models side by side, the photos on which they disagree most first (before them uncertain ones).
 
     Disagreement is 1 − the mean soft IoU of all pairs of masks. It is no accuracy: related models err
     together. Ask again while `measured` is less than `to_measure`.
@@ -131,6 +135,7 @@ def _photo(one: comparison.ComparedPhoto) -> ComparedOut:
         disagreement=None if distance is None else distance.disagreement,
         edge_error=None if distance is None else distance.edge_error,
         apart={} if distance is None else dict(distance.apart),
+        uncertain=one.uncertain,
     )
 
 

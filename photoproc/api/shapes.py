@@ -160,6 +160,7 @@ class TaskOut(Shape):
 
     `peak_bytes` is the most memory its child had meanwhile, whatever other models it holds included;
     `threads` are those of the model's inference, where it ran.
+    `uncertainty` is how much the model disagrees with itself about the photo, 0 to 1, where the recipe asks.
     """
 
     number: int
@@ -172,6 +173,7 @@ class TaskOut(Shape):
     seconds: dict[str, float]
     provider: str
     mask_from_cache: bool
+    uncertainty: float | None
     finished_at: datetime | None
     peak_bytes: int | None
     threads: int | None
@@ -315,6 +317,7 @@ def task_out(job: jobs.Job, task: jobs.Task, token: str) -> TaskOut:
         seconds=dict(task.seconds),
         provider=task.provider,
         mask_from_cache=task.mask_from_cache,
+        uncertainty=task.uncertainty,
         finished_at=moment(task.finished_at),
         peak_bytes=task.peak_bytes,
         threads=task.threads,

@@ -33,7 +33,8 @@ def say_how_far(found: Comparison) -> None:
     elif not found.to_measure:
         st.caption("No photo has masks of two models yet.")
     else:
-        st.caption("Disagreement of the models’ masks, worst first", help=_MEANT)
+        before = "; photos a model is uncertain about come before" if found.job.recipe.certainty else ""
+        st.caption(f"Disagreement of the models’ masks, worst first{before}", help=_MEANT)
 
 
 def _table(times: Sequence[ModelTimes]) -> str:

@@ -2,10 +2,11 @@
 
 import streamlit as st
 
+from photoproc.errors import PhotoprocError
 from photoproc.jobs import Job, JobState, TaskState
 from photoproc.models.weights import Phase
 from photoproc.service import PhotoService
-from photoproc.ui.address import go_to_list
+from photoproc.ui.address import go, go_to_list
 from photoproc.ui.heading import offer_to_delete
 from photoproc.ui.links import link_token
 from photoproc.ui.status import TRIAL_RUNS, weights_words
@@ -51,6 +52,9 @@ def show_actions(photos: PhotoService, job: Job) -> None:
         if over:
             if len(job.recipe.task_models) > 1 and st.button("Compare models", icon=":material/compare:"):
                 st.switch_page("compare.py", query_params={"job": job.id})
+            asked = job.recipe.certainty or job.recipe.task_models != job.recipe.models  # or no model ran
+            if counts.done and not asked:
+                offer_certainty(photos, job)
             if st.button("Process again with…", icon=":material/replay:"):
                 st.switch_page("process.py", query_params={"again": job.id})
         elif st.button("Cancel job", icon=":material/cancel:"):
@@ -58,6 +62,23 @@ def show_actions(photos: PhotoService, job: Job) -> None:
             st.rerun()
         offer_to_delete(photos, job, "Delete job", go_to_list)
         offer_to_try_again(photos, job)
+
+
+def offer_certainty(photos: PhotoService, job: Job) -> None:
+    """A button that has the models look twice more, in a job of its own."""
+    pressed = st.button(
+        "Check certainty",
+        icon=":material/flip:",
+        help="The models look twice more at each photo, mirrored and shifted; where one disagrees with "
+        "itself, the photo needs a look. Makes a new job; masks are used again.",
+    )
+    if pressed:
+        try:
+            checked = photos.check_certainty(job.id)
+        except PhotoprocError as error:
+            st.error(said(error.problem), icon=":material/error:")
+        else:
+            go({"job": checked.id})
 
 
 def offer_to_try_again(photos: PhotoService, job: Job) -> None:

@@ -31,6 +31,8 @@ def choose_recipe(
     head = st.container()
     choose_background(photos, form)
     choose_models(photos, form)
+    if form.values["background"] != "keep":
+        more.choose_certainty(form)
     more.choose_crop(form)
     more.choose_format(form)
     with st.container(gap="xsmall"):
@@ -108,18 +110,25 @@ def describe_model(photos: PhotoService, name: str) -> None:
         st.caption(f":material/gavel: {escaped(name)} may not be used commercially ({licence}).")
 
 
-def estimate(photos: PhotoService, given: Sequence[Photo], models: Sequence[str]) -> str:
+def estimate(
+    photos: PhotoService, given: Sequence[Photo], models: Sequence[str], *, certainty: bool = False
+) -> str:
     """What processing will take: how often a model has to run, and about how long where that is known."""
     words = [plural(len(given), "photo") + (f" with {plural(len(models), 'model')}" if models else "")]
     missing = {model: len(given) - photos.masks_kept(given, model) for model in models}
     needed = {model: count for model, count in missing.items() if count}
+    unsure = {model: len(given) - photos.certainties_kept(given, model) for model in models if certainty}
+    looks = {model: count for model, count in unsure.items() if count}
     if models and not needed:
-        words.append("their masks are there already: no model has to run again")
+        rest = "the models only check certainty" if looks else "no model has to run again"
+        words.append(f"their masks are there already: {rest}")
     elif sum(needed.values()) < len(given) * len(models):
         kept = len(given) * len(models) - sum(needed.values())
         words.append(f"{kept:,} of {plural(len(given) * len(models), 'mask')} are there already")
-    speeds = photos.speeds()
-    if needed and all(model in speeds for model in needed):
+    speeds, checks = photos.speeds(), photos.check_speeds()
+    known = all(model in speeds for model in needed) and all(model in checks for model in looks)
+    if known and (needed or looks):
         seconds = sum(speeds[model] * count for model, count in needed.items())
+        seconds += sum(checks[model] * count for model, count in looks.items())
         words.append(f"about {duration(seconds / photos.settings.max_concurrent)}")
     return " · ".join(words)

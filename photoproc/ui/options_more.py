@@ -36,6 +36,17 @@ _PAPERS = {"10 × 15 cm (4 × 6 in)": "4x6in", "A4": "a4"}
 _FORMATS = {"PNG": "png", "WebP": "webp", "JPEG": "jpeg", "AVIF": "avif", "TIFF": "tiff"}
 
 
+def choose_certainty(form: Form) -> None:
+    """Whether the models look again."""
+    form.switch(
+        "certainty",
+        "Check certainty",
+        help="Each model looks twice more, at the mirrored photo and at a shifted one, which takes two to "
+        "three times as long. Photos about which it disagrees with itself need a look, and come first.",
+    )
+    form.place("certainty")
+
+
 def choose_crop(form: Form) -> None:
     """Where to cut."""
     before = form.values["crop"]

@@ -44,6 +44,7 @@ def values_of(recipe: Recipe) -> Values:
         "models": list(recipe.models),
         "background": background.kind,
         "crop": framing.kind,
+        "certainty": recipe.certainty,
         "shadow": recipe.shadow is not None,
         "sheet": recipe.output.sheet is not None,
     }
@@ -64,6 +65,7 @@ def fields_of(values: Mapping[str, Any]) -> dict[str, Any]:
     }
     if background != "keep":
         fields |= {"models": list(values["models"]), "edges": _part(values, "edges")}
+        fields["certainty"] = values["certainty"]
         fields["shadow"] = _part(values, "shadow") if values["shadow"] else None
     return fields
 

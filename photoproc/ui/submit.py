@@ -33,7 +33,8 @@ def offer(
             width="stretch",
         )
     if given and recipe is not None:
-        st.caption(estimate(photos, given, recipe.models if recipe.task_models == recipe.models else ()))
+        models = recipe.models if recipe.task_models == recipe.models else ()
+        st.caption(estimate(photos, given, models, certainty=recipe.certainty))
     if pressed and recipe is not None:
         try:
             job = _submit(photos, source, taken, recipe)

@@ -14,14 +14,18 @@ from photoproc.ui.links import link_token
 
 _PER_PAGE = 24
 _ALL, _LOOK = "All", "Needs a look"
+_UNCERTAINTY = """How much a model disagrees with itself: 1 − the mean soft IoU of its mask with those it
+makes of the mirrored photo and of a slightly shifted one. Where it is high, a look is worth it; where it is
+low, the mask may be wrong all the same."""
 _SHOW = (_ALL, "Done", _LOOK, "Failed", "Skipped", "Cancelled")
 
 
 def show_tasks(photos: PhotoService, job: Job) -> None:
     """The gallery, by state and by page."""
     shown = _filter(job)
-    states, look = _wanted(shown)
-    numbers = photos.task_numbers(job.id, states=states, needs_look=look)
+    if job.recipe.certainty:
+        st.caption(_sorted_words(job, shown), help=_UNCERTAINTY)
+    numbers = _numbers(photos, job, shown)
     first = (page_of(len(numbers), _PER_PAGE, key=PAGE, view=job.id) - 1) * _PER_PAGE
     done = set(photos.task_numbers(job.id, states=(TaskState.DONE,)))
     before = [number for number in numbers[:first] if number in done]
@@ -33,12 +37,30 @@ def show_tasks(photos: PhotoService, job: Job) -> None:
     )
     gallery(
         job,
-        photos.tasks(job.id, states=states, needs_look=look, offset=first, limit=_PER_PAGE),
+        photos.numbered_tasks(job.id, numbers[first : first + _PER_PAGE]),
         place,
         token=link_token(photos, job.id),
         key=f"gallery-{job.id}",
         on_seek=lambda: _turn_to_sought(photos, job.id),
     )
+
+
+def _numbers(photos: PhotoService, job: Job, shown: str) -> list[int]:
+    """The tasks that a choice shows, in the order they are shown."""
+    states, look = _wanted(shown)
+    numbers = photos.task_numbers(job.id, states=states, needs_look=look)
+    return photos.uncertain_first(job.id, numbers) if _sorted(job, look=look) else numbers
+
+
+def _sorted(job: Job, *, look: bool) -> bool:
+    """Whether uncertain ones come first; while a job runs only those worth a look, or all would jump."""
+    return job.recipe.certainty and (look or job.state.final)
+
+
+def _sorted_words(job: Job, shown: str) -> str:
+    if _sorted(job, look=shown == _LOOK):
+        return "Most uncertain first"
+    return "In their order; those the model is uncertain about come first when the job has finished"
 
 
 def _filter(job: Job) -> str:
@@ -89,8 +111,7 @@ def _turn_to_sought(photos: PhotoService, job_id: str) -> None:
     sought, asked = st.session_state[f"gallery-{job_id}"].seek, _asked()
     with suppress(PhotoprocError):  # the page itself says it
         for shown in (asked, _ALL):
-            states, look = _wanted(shown)
-            numbers = photos.task_numbers(job_id, states=states, needs_look=look)
+            numbers = _numbers(photos, photos.job(job_id), shown)
             if sought in numbers:
                 if shown != asked:
                     _keep_filter(shown)

@@ -15,6 +15,7 @@ from tests.pages.support import choose, control, dashboard, healthy, plain, pres
 from tests.pictures import encoded, picture
 
 RECIPES: list[dict[str, object]] = [
+    {"certainty": True, "background": {"kind": "blur"}},
     *(dict(fields) for fields in BUILT_IN.values()),
     {"background": {"kind": "picture", "picture": "a" * 64, "fit": "contain", "colour": "#12345678"}},
     {"background": {"kind": "gradient", "start": "red", "shape": "radial", "angle_deg": 33.3}},

@@ -253,7 +253,7 @@ def test_cutouts_worth_a_look_can_be_shown_alone(service: PhotoService) -> None:
 @pytest.mark.parametrize(
     ("page", "call"),
     [
-        *(("jobs.py", "job"), ("jobs.py", "tasks"), ("jobs.py", "jobs")),
+        *(("jobs.py", "job"), ("jobs.py", "numbered_tasks"), ("jobs.py", "jobs")),
         *(("system.py", "models"), ("system.py", "system")),
     ],
 )

@@ -42,6 +42,7 @@ def _item(one: ComparedPhoto, recipe: Recipe, token: str) -> dict[str, object]:
         "edge": None if distance is None else distance.edge_error,
         "apart": {} if distance is None else dict(distance.apart),
         "shots": [_shot(task, token) for task in one.tasks],
+        "uncertain": one.uncertain,
         "looks": any(warning.needs_look for task in one.tasks for warning in task.warnings),
     }
 

@@ -1,5 +1,5 @@
 // Photos by how much their masks differ, and a viewer in which all models move together.
-// `data.models`: names; `data.items`: [{id, name, ratio, small, photo, heat, disagreement, edge, apart, looks, shots}], `shots` one
+// `data.models`: names; `data.items`: [{id, name, ratio, small, photo, heat, disagreement, edge, apart, uncertain, looks, shots}], `shots` one
 // a model: {model, time, said, full, preview, width, ratio, notes}; `data.opaque`: no backdrop shows through. The opened photo is in
 // the address (`photo`). Places of the viewer are shares of a pane, so that all panes show the same part.
 
@@ -53,7 +53,7 @@ class Compare {
   draw() {
     const { items } = this.data, by = this.sort.value;
     const far = (item) => (by ? item.apart[by] : item.disagreement) ?? -1;
-    this.shown = items.filter((item) => !this.only.checked || item.looks).sort((one, other) => far(other) - far(one) || one.id - other.id);
+    this.shown = items.filter((item) => !this.only.checked || item.looks).sort((one, other) => other.uncertain - one.uncertain || far(other) - far(one) || one.id - other.id);
     this.root.classList.toggle("noheat", !this.heat.checked);
     this.root.querySelector(".only").hidden = !items.some((item) => item.looks) && !this.only.checked;
     const count = this.shown.length === items.length ? `${items.length}` : `${this.shown.length} of ${items.length}`;
@@ -79,6 +79,7 @@ class Compare {
     bar.style.width = `${Math.max(0, item.share) * 100}%`;
     meter.append(bar);
     foot.append(name, make("span", "far", item.far < 0 ? "not compared" : percent(item.far)), meter);
+    if (item.uncertain) foot.append(make("span", "look", "needs a look: a model disagrees with itself"));
     card.append(stage, foot);
     card.addEventListener("click", () => this.viewer.open(item.id));
     return card;

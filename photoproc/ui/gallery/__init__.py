@@ -9,7 +9,7 @@ from photoproc.recipe import NO_MODEL
 from photoproc.ui.component import component
 from photoproc.ui.text import byte_size, duration
 
-_STEP_WORDS = {"load": "load model"}
+_STEP_WORDS = {"load": "load model", "certainty": "check certainty"}
 _EXTRA_WORDS: Mapping[ExtraKind, str] = {"mask": "Mask", "sheet": "Sheet, JPEG", "sheet_pdf": "Sheet, PDF"}
 
 
@@ -95,6 +95,8 @@ def _facts(task: Task, model: str) -> list[list[str]]:
         facts.append(["Ran on", task.provider.removesuffix("ExecutionProvider")])
     if task.mask_from_cache:
         facts.append(["Mask", "from an earlier run"])
+    if task.uncertainty is not None:
+        facts.append(["Uncertainty", f"{task.uncertainty:.2f}"])
     if task.attempts > 1:
         facts.append(["Attempts", str(task.attempts)])
     return facts
