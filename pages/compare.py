@@ -6,7 +6,7 @@ import streamlit as st
 
 from photoproc.bootstrap import service
 from photoproc.errors import PhotoprocError
-from photoproc.service import PhotoService
+from photoproc.service import DASHBOARD, PhotoService
 from photoproc.ui.address import go
 from photoproc.ui.compare import compare
 from photoproc.ui.comparison import say_how_far, show_times
@@ -65,7 +65,13 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
         with st.expander("What each model took", expanded=True):
             show_times(found)
         say_how_far(found)
-        compare(found, token=link_token(photos, job_id), key=f"compare-{job_id}")
+        compare(
+            found,
+            token=link_token(photos, job_id),
+            key=f"compare-{job_id}",
+            tags=photos.tags(job_id),
+            editor=link_token(photos, DASHBOARD),
+        )
         if found.job.state.final and found.measured == found.to_measure:
             stop_timer()
 

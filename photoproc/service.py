@@ -14,6 +14,7 @@ from photoproc.comparison import Comparisons
 from photoproc.engine import Engine
 from photoproc.errors import InputError, PhotoError, ServiceError, not_found
 from photoproc.finish import Finish, Finished
+from photoproc.held import Held
 from photoproc.intake import Accepted, Intake, Reception
 from photoproc.jobs import (
     STATE_OF_CODE,
@@ -36,8 +37,9 @@ from photoproc.names import display_name, output_paths
 from photoproc.overview import Overview
 from photoproc.recipe import Recipe
 from photoproc.records import Event
-from photoproc.settings import Settings
+from photoproc.settings import MIB, Settings
 from photoproc.store import Store
+from photoproc.tags import Tags
 from photoproc.worker import Worker
 
 BACKGROUNDS = "backgrounds"
@@ -47,7 +49,10 @@ DASHBOARD = "dashboard"
 """What a link of the dashboard's own is signed for: who holds one may do what the dashboard does."""
 
 
-class PhotoService(Overview, Library, Comparisons):
+_HELD_BYTES = 32 * MIB
+
+
+class PhotoService(Overview, Library, Comparisons, Tags):
     """Everything a door (page, route, command) may ask for. Thread-safe."""
 
     def __init__(
@@ -84,6 +89,8 @@ class PhotoService(Overview, Library, Comparisons):
             settings=settings,
         )
         Comparisons.__init__(self, store=store, blobs=blobs, engine=engine, previewer=previewer)
+        Tags.__init__(self, store=store)
+        self._held = Held(_HELD_BYTES)
         self._intake = intake
         self._links = Links(link_key, lifetime_s=settings.link_lifetime_s, clock=clock)
 
@@ -378,11 +385,15 @@ class PhotoService(Overview, Library, Comparisons):
         return self._blobs.output(_checked(job_id), file)
 
     def preview(self, task: Task, place: int, *, longest: int) -> bytes:
-        """A WebP of a cutout of at most `longest` pixels a side; raises not_found."""
-        source, _ = self.cutout(task, place)
-        with self._blobs.scratch() as target:
-            self._intake.shrink(source, target, longest)
-            return target.read_bytes()
+        """A WebP of a cutout of at most `longest` pixels a side, held in memory; raises not_found."""
+        source, found = self.cutout(task, place)
+
+        def made() -> bytes:
+            with self._blobs.scratch() as target:
+                self._intake.shrink(source, target, longest)
+                return target.read_bytes()
+
+        return self._held.get((found.sha256, longest), made)
 
     def finish(self, job_id: str, number: int, asked: Finish) -> tuple[bytes, Finished]:
         """Another picture of a task's photo and mask, as a file; raises not_found, InputError."""

@@ -14,9 +14,10 @@
     figures:<model>        how its tasks ended here and what their steps took
     recipes:<owner>        the recipes somebody saved, by name
     apart:<job>:<k>        how far the masks of its photos are from each other, fifty photos a record
+    tags:<job>:<k>         the tags people gave its photos, twelve photos a record
 
 Every change happens in one transaction of SQLite, synced to disk. `ledger.py` keeps progress and log,
-`queue.py` the tasks that run; here are the jobs themselves.
+`queue.py` the tasks that run, `tagbook.py` the tags; here are the jobs themselves.
 """
 
 import json
@@ -49,6 +50,7 @@ from photoproc.records import (
     recipe_of,
     refusal_of,
 )
+from photoproc.tagbook import TagBook
 
 _JOBS_PER_PAGE = 50
 _TASKS_AT_ONCE = 200
@@ -59,7 +61,7 @@ _LEFT_OUT = Problem(
 )
 
 
-class Store(Queue):
+class Store(Queue, TagBook):
     """The records. Safe for many threads and for several processes on one machine."""
 
     # Submitting
@@ -362,6 +364,7 @@ class Store(Queue):
             if mine:
                 cache.set("running", {place: running[place] for place in running if place not in mine})
             self._forget(job_id, progress)
+            self._forget_tags(job_id, record["photo_count"])
             cache.delete(f"job:{job_id}")
             for start in range(0, record["photo_count"], PHOTOS_PER_RECORD):
                 cache.delete(f"photos:{job_id}:{start // PHOTOS_PER_RECORD}")

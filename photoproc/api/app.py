@@ -20,6 +20,7 @@ from photoproc.api import (
     rembg_door,
     removebg_door,
     single,
+    tags,
     tools,
 )
 from photoproc.service import PhotoService
@@ -59,6 +60,7 @@ def create_api(service: Callable[[], PhotoService], *, origins: tuple[str, ...] 
         pictures.create(service, gates),
         events.create(service, gates, door),
         comparisons.create(service, gates),
+        tags.create(service, gates),
         single.create(service, gates),
         kept.create(service, gates),
     ):

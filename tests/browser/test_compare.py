@@ -58,7 +58,7 @@ def opened(page: Page, job: str, name: str) -> Locator:
     expect(page.get_by_text("Disagreement of the models’ masks, worst first")).to_be_visible()
     page.locator("button.card", has_text=name).click()
     dialog = page.locator("dialog[open]")
-    expect(dialog.locator("img.after[data-full]")).to_have_count(2)
+    expect(dialog.locator("img.after[data-sharp]")).to_have_count(2)
     return dialog
 
 
