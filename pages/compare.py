@@ -9,12 +9,15 @@ from photoproc.errors import PhotoprocError
 from photoproc.service import DASHBOARD, PhotoService
 from photoproc.ui.address import go
 from photoproc.ui.compare import compare
+from photoproc.ui.comparing import compare_new_photos, compare_with_another
 from photoproc.ui.comparison import say_how_far, show_times
 from photoproc.ui.guard import guarded
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
 from photoproc.ui.text import escaped, plural, said, state_words
 from photoproc.ui.timer import stop_timer
+
+_NEW = "Compare models on new photos"
 
 
 def list_comparisons(photos: PhotoService) -> None:
@@ -24,11 +27,13 @@ def list_comparisons(photos: PhotoService) -> None:
     if not found:
         st.markdown(
             "See where models disagree about your own photos, and what each takes. "
-            "Process some photos with two models or more; they will be listed here."
+            "Comparisons of some photos with two models or more will be listed here."
         )
-        if st.button("Process photos", type="primary", icon=":material/content_cut:"):
-            st.switch_page("process.py")
+        if st.button(_NEW, type="primary", icon=":material/compare:"):
+            compare_new_photos(photos)
         return
+    if st.button(_NEW, icon=":material/compare:"):
+        compare_new_photos(photos)
     opened = job_list(photos, found[:50], now=time.time(), key="comparisons")
     if opened is not None:
         go({"job": opened})
@@ -50,6 +55,10 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
             go({})
         if st.button("Open the job", icon=":material/photo_library:", type="tertiary"):
             st.switch_page("jobs.py", query_params={"job": job.id})
+        if len(job.recipe.models) == 1 and st.button(
+            "Compare with another model", icon=":material/compare:", type="primary"
+        ):
+            compare_with_another(photos, job)
     st.subheader(escaped(job.title), anchor=False)
     models = " · ".join(escaped(name) for name in job.recipe.models)
     st.caption(f"{plural(job.photo_count, 'photo')} with {models}")

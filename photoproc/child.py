@@ -220,6 +220,17 @@ def thumbnail(photo: Path, target: Path, longest: int, max_pixels: int) -> Probl
     return None
 
 
+def level(cutout: Path, target: Path, longest: int, max_pixels: int) -> Problem | None:
+    """The same of a picture that we made: in half the time, for the viewer waits for it."""
+    from photoproc.imaging import encode
+
+    small = encode.shrunk(cutout, longest)
+    if small is None:
+        return thumbnail(cutout, target, longest, max_pixels)
+    target.write_bytes(small)
+    return None
+
+
 def compare(photos: Sequence[Sequence[Path]]) -> list[tuple[float, float, tuple[float, ...]] | None]:
     """How far the masks of each photo are from each other: disagreement, edge error, each from the others.
 

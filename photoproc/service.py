@@ -390,7 +390,7 @@ class PhotoService(Overview, Library, Comparisons, Tags):
 
         def made() -> bytes:
             with self._blobs.scratch() as target:
-                self._intake.shrink(source, target, longest)
+                self._intake.shrink(source, target, longest, ours=True)
                 return target.read_bytes()
 
         return self._held.get((found.sha256, longest), made)

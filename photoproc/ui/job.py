@@ -7,6 +7,7 @@ from photoproc.models.catalogue import CATALOGUE
 from photoproc.models.weights import Phase
 from photoproc.service import PhotoService
 from photoproc.ui.address import go_to_list
+from photoproc.ui.comparing import compare_with_another
 from photoproc.ui.links import link_token
 from photoproc.ui.status import weights_words
 from photoproc.ui.text import byte_size, escaped, plural, progress_line, said, state_words
@@ -46,9 +47,13 @@ def show_actions(photos: PhotoService, job: Job) -> None:
             icon=":material/download:",
             disabled=not counts.done,
         )
+        if len(job.recipe.task_models) > 1 and st.button("Compare models", icon=":material/compare:"):
+            st.switch_page("compare.py", query_params={"job": job.id})
         if over:
-            if len(job.recipe.task_models) > 1 and st.button("Compare models", icon=":material/compare:"):
-                st.switch_page("compare.py", query_params={"job": job.id})
+            if len(job.recipe.models) == 1 and st.button(
+                "Compare with another model", icon=":material/compare:"
+            ):
+                compare_with_another(photos, job)
             if st.button("Process again with…", icon=":material/replay:"):
                 st.switch_page("process.py", query_params={"again": job.id})
         elif st.button("Cancel job", icon=":material/cancel:"):

@@ -74,6 +74,7 @@ class Compare {
     const far = (item) => this.filters.far(item), worst = Math.max(0.02, ...items.map(far));
     inPlace(this.grid, this.cards, this.shown.map((item) => ({ ...item, far: far(item), share: far(item) / worst })), (item) => this.card(item));
     this.empty.hidden = this.shown.length > 0 || items.length === 0;
+    if (!this.empty.hidden) this.filters.clearing.hidden = true;
     this.viewer.refresh(data);
   }
 
@@ -92,13 +93,12 @@ class Compare {
     name.title = item.name;
     bar.style.width = `${Math.max(0, item.share) * 100}%`;
     meter.append(bar);
-    foot.append(name, make("span", "far", item.far < 0 ? "not compared" : percent(item.far)));
+    foot.append(name, make("span", "far", item.far < 0 ? "not compared" : percent(item.far)), meter);
     if (item.tags.length) {
       const tags = make("span", "tags", item.tags.join(" · "));
       tags.title = tags.textContent;
       foot.append(tags);
     }
-    foot.append(meter);
     card.append(stage, foot);
     card.addEventListener("click", () => this.viewer.open(item.id));
     return card;

@@ -119,9 +119,6 @@ class Viewer {
     this.cut(this.cutAt);
     this.move();
     this.sharpen();
-    for (const near of [this.items[this.at + 1], this.items[this.at - 1]]) {
-      for (const shot of near?.shots ?? []) if (shot.preview) new Image().src = shot.preview;
-    }
   }
 
   side(shots) {
@@ -227,6 +224,10 @@ class Viewer {
     if (!image.naturalWidth || !need) return;
     if (image.dataset.full || image.naturalWidth >= ENOUGH * need) {
       image.dataset.sharp = "1";
+      if (![...this.panes.querySelectorAll("img.after")].every((one) => one.dataset.sharp)) return;
+      for (const near of [this.items[this.at + 1], this.items[this.at - 1]]) { // what is looked at next
+        for (const one of near?.shots ?? []) if (one.preview) new Image().src = one.preview;
+      }
       return;
     }
     delete image.dataset.sharp;
