@@ -77,6 +77,7 @@ class Pictured:
     before: Written
     size_wh: tuple[int, int]
     face: int = 0
+    level: Written | None = None
     extras: tuple[tuple[ExtraKind, Written], ...] = ()
 
 
@@ -190,6 +191,7 @@ def _keep(outbox: Path, made: "Made") -> Pictured:
         before=_write(outbox, made.before),
         size_wh=made.size_wh,
         face=made.face,
+        level=None if made.level is None else _write(outbox, made.level),
         extras=tuple((kind, _write(outbox, data)) for kind, data in made.extras.items()),
     )
 
@@ -217,17 +219,6 @@ def thumbnail(photo: Path, target: Path, longest: int, max_pixels: int) -> Probl
         return error.problem
     except FileNotFoundError:  # dropped, or made a job, meanwhile
         return not_found("photo").problem
-    return None
-
-
-def level(cutout: Path, target: Path, longest: int, max_pixels: int) -> Problem | None:
-    """The same of a picture that we made: in half the time, for the viewer waits for it."""
-    from photoproc.imaging import encode
-
-    small = encode.shrunk(cutout, longest)
-    if small is None:
-        return thumbnail(cutout, target, longest, max_pixels)
-    target.write_bytes(small)
     return None
 
 

@@ -85,11 +85,10 @@ class Intake:
             self.shrink(self._blobs.staged(batch, sha256), target, THUMBNAIL_SIDE)
         return target
 
-    def shrink(self, source: Path, target: Path, longest: int, *, ours: bool = False) -> None:
-        """Write a small WebP of a picture, in a child; raises PhotoError. One of `ours` is read faster."""
+    def shrink(self, source: Path, target: Path, longest: int) -> None:
+        """Write a small WebP of a picture, in a child; raises PhotoError."""
         limit = max(self._settings.max_pixels, MAX_PIXELS)  # it may be a cutout
-        shrink = child.level if ours else child.thumbnail
-        asked = self._inspector.submit(shrink, source, target, longest, limit)
+        asked = self._inspector.submit(child.thumbnail, source, target, longest, limit)
         problem = self._inspector.result(asked)
         if problem is not None:
             raise PhotoError(problem.code, problem.message, problem.advice)

@@ -14,9 +14,9 @@ from photoproc.comparison import Comparisons
 from photoproc.engine import Engine
 from photoproc.errors import InputError, PhotoError, ServiceError, not_found
 from photoproc.finish import Finish, Finished
-from photoproc.held import Held
 from photoproc.intake import Accepted, Intake, Reception
 from photoproc.jobs import (
+    LEVEL_SIDE,
     STATE_OF_CODE,
     Cutout,
     Extra,
@@ -37,7 +37,7 @@ from photoproc.names import display_name, output_paths
 from photoproc.overview import Overview
 from photoproc.recipe import Recipe
 from photoproc.records import Event
-from photoproc.settings import MIB, Settings
+from photoproc.settings import Settings
 from photoproc.store import Store
 from photoproc.tags import Tags
 from photoproc.worker import Worker
@@ -47,9 +47,6 @@ BACKGROUNDS = "backgrounds"
 
 DASHBOARD = "dashboard"
 """What a link of the dashboard's own is signed for: who holds one may do what the dashboard does."""
-
-
-_HELD_BYTES = 32 * MIB
 
 
 class PhotoService(Overview, Library, Comparisons, Tags):
@@ -90,7 +87,6 @@ class PhotoService(Overview, Library, Comparisons, Tags):
         )
         Comparisons.__init__(self, store=store, blobs=blobs, engine=engine, previewer=previewer)
         Tags.__init__(self, store=store)
-        self._held = Held(_HELD_BYTES)
         self._intake = intake
         self._links = Links(link_key, lifetime_s=settings.link_lifetime_s, clock=clock)
 
@@ -385,15 +381,13 @@ class PhotoService(Overview, Library, Comparisons, Tags):
         return self._blobs.output(_checked(job_id), file)
 
     def preview(self, task: Task, place: int, *, longest: int) -> bytes:
-        """A WebP of a cutout of at most `longest` pixels a side, held in memory; raises not_found."""
+        """A WebP of a cutout of at most `longest` pixels a side; raises not_found."""
         source, found = self.cutout(task, place)
-
-        def made() -> bytes:
-            with self._blobs.scratch() as target:
-                self._intake.shrink(source, target, longest, ours=True)
-                return target.read_bytes()
-
-        return self._held.get((found.sha256, longest), made)
+        if longest == LEVEL_SIDE and found.level:
+            return self._blobs.output(task.job_id, found.level).read_bytes()
+        with self._blobs.scratch() as target:
+            self._intake.shrink(source, target, longest)
+            return target.read_bytes()
 
     def finish(self, job_id: str, number: int, asked: Finish) -> tuple[bytes, Finished]:
         """Another picture of a task's photo and mask, as a file; raises not_found, InputError."""

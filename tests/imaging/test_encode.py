@@ -2,7 +2,6 @@
 
 import io
 import itertools
-from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -385,41 +384,3 @@ def test_parts_of_pictures_are_encoded_as_they_look_in_every_format(form: Format
     part = np.asarray(Image.fromarray(smooth()).resize((300, 200)))[10:150:2, 20:200, ::-1]
     _, image = saved(part, Output(format=form))
     assert np.abs(np.asarray(image, int) - part).mean() < 2
-
-
-@pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("deep", [False, True])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_shrunk_cutout_looks_as_pillow_shrinks_it(
-    tmp_path: Path, form: Format, deep: bool, shape: str
-) -> None:
-    if (form == "jpeg" and shape == "RGBA") or (deep and form not in ("png", "tiff")):
-        return
-    small = picture(40, 30, "RGB", seed=5).resize((1000, 750), Image.Resampling.BICUBIC)
-    whole = np.array(small.convert(shape))
-    if shape == "RGBA":
-        whole[:, :, 3] = np.linspace(0, 255, 1000)[None, :].astype(np.uint8)
-    values = whole.astype(np.uint16) * 257 if deep else whole
-    path = tmp_path / "cutout"
-    path.write_bytes(encode.encode(values, Output(format=form, quality=95), icc=srgb_profile(), exif=None))
-    data = encode.shrunk(path, 300)
-    if data is None:  # this libvips has no such reader: the child takes Pillow's way
-        assert form == "avif"
-        return
-    image = opened(data)
-    assert (image.format, image.size) == ("WEBP", (300, 225))
-    wanted = Image.fromarray(whole).convert("RGBA").resize((300, 225), Image.Resampling.LANCZOS)
-    got = np.asarray(image.convert("RGBA")).astype(int)
-    seen = np.asarray(wanted).astype(int)
-    assert np.abs(got[..., 3] - seen[..., 3]).mean() < 2
-    weight = seen[..., 3:] / 255  # what is behind nothing is nobody's colour
-    assert np.abs((got - seen)[..., :3] * weight).mean() < 6
-
-
-def test_what_is_no_picture_or_small_enough_is_not_shrunk(tmp_path: Path) -> None:
-    path = tmp_path / "cutout"
-    path.write_bytes(b"no picture")
-    assert encode.shrunk(path, 300) is None
-    assert encode.shrunk(tmp_path / "gone", 300) is None
-    path.write_bytes(encode.to_png(np.full((20, 30), 7, np.uint8)))
-    assert opened(encode.shrunk(path, 300) or b"").size == (30, 20)

@@ -1,6 +1,11 @@
 """The Compare page over a real service: what is listed, what is said, what the viewer is given."""
 
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from photoproc.jobs import Job
 from photoproc.models.weights import Phase
@@ -18,6 +23,7 @@ from tests.pages.support import (
     press,
     words,
 )
+from tests.pictures import encoded, picture
 from tests.waiting import until
 
 pytestmark = pytest.mark.models
@@ -130,6 +136,59 @@ def test_the_viewer_is_given_tags_warnings_and_levels(service: PhotoService) -> 
     service.check_link(DASHBOARD, data["edit"]["key"])
     assert [shot["levels"] for shot in item["shots"]] == [[], []]  # the preview has all its pixels
     assert set(item["codes"]) <= set(data["codes"])
+
+
+def test_a_large_cutout_has_a_level_between_preview_and_all_of_it(service: PhotoService) -> None:
+    batch = service.new_batch()
+    photos = [
+        photo
+        for name, image in (("large.jpg", picture(2000, 1500)), ("small.jpg", picture(1600, 1200)))
+        for photo in service.accept(batch, name, io.BytesIO(encoded(image))).photos
+    ]
+    job = service.submit(batch, photos, BOTH)
+    single = made_job(service, "a.jpg")
+    until(lambda: service.job(job.id).state.final, within_s=120)
+    items = {one["name"]: one for one in component(dashboard("compare.py", job=job.id), "compare")["items"]}
+    for lane, shot in enumerate(items["large.jpg"]["shots"]):
+        ((wide, address),) = shot["levels"]
+        assert address == f"{shot['preview']}&max_side=1600"
+        task = service.task(job.id, lane)
+        assert task.cutout is not None
+        assert (wide, task.cutout.size_wh) == (1600, (2000, 1500))
+        with (
+            Image.open(io.BytesIO(service.preview(task, 0, longest=1600))) as level,
+            Image.open(service.cutout(task)[0]) as whole,
+        ):
+            assert (level.format, level.size) == ("WEBP", (1600, 1200))
+            seen = np.asarray(whole.convert("RGBA").resize((1600, 1200), Image.Resampling.LANCZOS)).astype(
+                int
+            )
+            apart = np.abs(np.asarray(level.convert("RGBA")).astype(int) - seen)[..., 3]
+            assert apart.mean() < 2
+        assert task.cutout.level in {path.name for path in (service.cutout(task)[0].parent).iterdir()}
+    assert [shot["levels"] for shot in items["small.jpg"]["shots"]] == [[], []]
+    (task,) = service.tasks(single.id)
+    assert task.cutout is not None
+    assert task.cutout.level == ""  # nobody compares
+
+
+def chosen_alone() -> None:
+    """A page with photos that something else on it stands for."""
+    import streamlit as st
+
+    from photoproc.bootstrap import service
+    from photoproc.ui.compare import compare
+
+    found = service().comparison(st.query_params["job"])
+    compare(found, token="", key="chosen", chosen={"label": "3 to 4 %", "ids": [1]})
+
+
+def test_chosen_photos_are_told_to_the_viewer(service: PhotoService, made: Job) -> None:
+    app = AppTest.from_function(chosen_alone, default_timeout=60)
+    app.query_params["job"] = made.id
+    data = component(healthy(app.run()), "compare")
+    assert data["chosen"] == {"label": "3 to 4 %", "ids": [1]}
+    assert (len(data["items"]), data["edit"]) == (2, None)
 
 
 def test_a_job_that_is_gone_is_said(service: PhotoService) -> None:

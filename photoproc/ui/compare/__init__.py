@@ -4,17 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
 from photoproc.comparison import ComparedPhoto, Comparison, worst_first
-from photoproc.jobs import Task, TaskState
+from photoproc.jobs import LEVEL_SIDE, Task, TaskState
 from photoproc.recipe import Recipe
 from photoproc.tags import folders
 from photoproc.ui.component import component
 from photoproc.ui.text import duration
 
 _SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
-
-
-_LEVELS = (1600, 3200)
-"""Longer sides of the pictures between a cutout's preview and all of it."""
 
 
 class Chosen(TypedDict):
@@ -96,16 +92,13 @@ def _shot(task: Task, token: str) -> Mapping[str, object]:
         said = task.state.value if task.problem is None else task.problem.message
         return {**shot, "said": said, "full": "", "preview": "", "levels": []}
     wide, high = task.cutout.size_wh
+    level = f"{_address(task, 'preview', token)}&max_side={LEVEL_SIDE}"
     return {
         **shot,
         "said": "",
         "full": _address(task, "cutout", token),
         "preview": _address(task, "preview", token),
-        "levels": [
-            [round(wide * level / max(wide, high)), f"{_address(task, 'preview', token)}&max_side={level}"]
-            for level in _LEVELS
-            if max(wide, high) > level
-        ],
+        "levels": [[round(wide * LEVEL_SIDE / max(wide, high)), level]] if task.cutout.level else [],
         "width": wide,
         "ratio": wide / high,
     }
