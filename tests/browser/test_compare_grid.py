@@ -262,6 +262,31 @@ def test_on_a_phone_filters_wrap_and_nothing_is_cut_off(phone: Page, job: str) -
         assert box["x"] + box["width"] <= 390
 
 
+def test_a_picture_is_as_large_as_it_is_shown_and_whole_once_zoomed_in(
+    browser: Browser, server: Server
+) -> None:
+    job = submitted(server.url, [("large.jpg", encoded(picture(2400, 1800)))], MODELS[:2])
+    server.finished(job)
+    context = browser.new_context(
+        base_url=server.url, viewport={"width": 1440, "height": 900}, device_scale_factor=2
+    )
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    dialog = opened(page, job, "large")
+    wide = "(all) => all.map((image) => image.naturalWidth)"
+    assert dialog.locator("img.after").evaluate_all(wide) == [1600, 1600]
+    assert not any("/cutout?" in one for one in asked)
+    dialog.locator(".zoom").click()
+    expect(dialog.locator(".zoom")).to_have_text("100 %")
+    expect(dialog.locator("img.after[data-full][data-sharp]")).to_have_count(2)
+    assert dialog.locator("img.after").evaluate_all(wide) == [2400, 2400]
+    page.keyboard.press("0")
+    expect(dialog.locator("img.after[data-full][data-sharp]")).to_have_count(2)
+    context.close()
+
+
 CHOSEN = """async ([html, script]) => {
   document.body.innerHTML = html;
   const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
