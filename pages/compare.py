@@ -6,11 +6,19 @@ import streamlit as st
 
 from photoproc.bootstrap import service
 from photoproc.errors import PhotoprocError
-from photoproc.service import PhotoService
+from photoproc.service import DASHBOARD, PhotoService
 from photoproc.ui.address import go
 from photoproc.ui.compare import compare
+from photoproc.ui.comparing import compare_new_photos, compare_with_another
 from photoproc.ui.comparison import say_how_far, show_times
-from photoproc.ui.decision import chosen_weight, show_charts, show_recommendation, show_take_away
+from photoproc.ui.decision import (
+    chosen_photos,
+    chosen_weight,
+    forget_chosen,
+    show_charts,
+    show_recommendation,
+    show_take_away,
+)
 from photoproc.ui.guard import guarded
 from photoproc.ui.heading import offer_to_delete, show_title
 from photoproc.ui.joblist import job_list
@@ -20,6 +28,8 @@ from photoproc.ui.text import escaped, plural, said, state_words
 from photoproc.ui.timer import stop_timer
 from photoproc.ui.trial import time_trial
 
+_NEW = "Compare models on new photos"
+
 
 def list_comparisons(photos: PhotoService) -> None:
     """All jobs with two models or more, newest first."""
@@ -28,11 +38,13 @@ def list_comparisons(photos: PhotoService) -> None:
     if not found:
         st.markdown(
             "See where models disagree about your own photos, and what each takes. "
-            "Process some photos with two models or more; they will be listed here."
+            "Comparisons of some photos with two models or more will be listed here."
         )
-        if st.button("Process photos", type="primary", icon=":material/content_cut:"):
-            st.switch_page("process.py")
+        if st.button(_NEW, type="primary", icon=":material/compare:"):
+            compare_new_photos(photos)
         return
+    if st.button(_NEW, icon=":material/compare:"):
+        compare_new_photos(photos)
     opened = job_list(photos, found[:50], now=time.time(), key="comparisons")
     if opened is not None:
         go({"job": opened})
@@ -55,6 +67,10 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
         if st.button("Open the job", icon=":material/photo_library:", type="tertiary"):
             st.switch_page("jobs.py", query_params={"job": job.id})
         offer_to_delete(photos, job, "Delete", lambda: go({}))
+        if len(job.recipe.models) == 1 and st.button(
+            "Compare with another model", icon=":material/compare:", type="primary"
+        ):
+            compare_with_another(photos, job)
     show_title(photos, job)
     models = " · ".join(escaped(name) for name in job.recipe.models)
     st.caption(f"{plural(job.photo_count, 'photo')} with {models}")
@@ -78,7 +94,16 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
             show_charts(summed_up)
         show_ranking(photos, job_id)
         say_how_far(found)
-        compare(found, token=token, key=f"compare-{job_id}")
+        one = chosen_photos(job_id)
+        compare(
+            found,
+            token=token,
+            key=f"compare-{job_id}",
+            tags=photos.tags(job_id),
+            editor=link_token(photos, DASHBOARD),
+            chosen=None if one is None else {"label": one.label, "ids": one.places},
+            on_forget=lambda: forget_chosen(job_id),
+        )
         if found.job.state.final and found.measured == found.to_measure:
             stop_timer()
 

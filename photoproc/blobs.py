@@ -214,6 +214,7 @@ class Blobs:
                     picture.cutout,
                     picture.preview,
                     picture.before,
+                    *([] if picture.level is None else [picture.level]),
                     *(file for _, file in picture.extras),
                 )
                 for name, file in zip(cutout.files, files, strict=True):
@@ -389,6 +390,7 @@ def _adopted(picture: Pictured, stem: str, suffix: str) -> Cutout:
         byte_count=picture.cutout.byte_count,
         size_wh=picture.size_wh,
         face=picture.face,
+        level="" if picture.level is None else f"{stem}-level.webp",
         extras=tuple(
             Extra(kind=kind, file=stem + endings[kind], sha256=file.sha256, byte_count=file.byte_count)
             for kind, file in picture.extras

@@ -80,6 +80,7 @@ class Pictured:
     before: Written
     size_wh: tuple[int, int]
     face: int = 0
+    level: Written | None = None
     extras: tuple[tuple[ExtraKind, Written], ...] = ()
 
 
@@ -207,6 +208,7 @@ def _keep(outbox: Path, made: "Made") -> Pictured:
         before=_write(outbox, made.before),
         size_wh=made.size_wh,
         face=made.face,
+        level=None if made.level is None else _write(outbox, made.level),
         extras=tuple((kind, _write(outbox, data)) for kind, data in made.extras.items()),
     )
 

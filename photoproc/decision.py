@@ -21,6 +21,7 @@ from photoproc.recipe import NO_MODEL
 from photoproc.recommendation import WEIGHT, candidates, recommend
 from photoproc.report import WORST, Drawn, Pictures, html
 from photoproc.settings import Settings
+from photoproc.tags import Tags
 from photoproc.trial import Trials
 from photoproc.voting import Voting
 
@@ -33,7 +34,7 @@ _CHARTS = {
 }
 
 
-class Decisions(Comparisons, Voting, Trials):
+class Decisions(Comparisons, Tags, Voting, Trials):
     """The part of the service that sums comparisons up."""
 
     settings: Settings

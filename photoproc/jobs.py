@@ -15,6 +15,9 @@ from photoproc.recipe import Recipe
 
 ExtraKind = Literal["mask", "sheet", "sheet_pdf"]
 
+LEVEL_SIDE = 1600
+"""The longer side of a cutout's level: what a screen shows of it beside another model's."""
+
 
 class TaskState(StrEnum):
     """Where a task is; the value's first letter is its code in a job's state string."""
@@ -178,6 +181,7 @@ class Cutout:
     """A finished picture of a task, as kept on disk. Names are file names in the job's folder.
 
     `face` is the number of the face it was framed around, largest first, where each has a cutout; else 0.
+    `level` is a WebP between the preview and all of it, where several models are compared and it is so large.
     """
 
     file: str
@@ -187,12 +191,14 @@ class Cutout:
     byte_count: int
     size_wh: tuple[int, int]
     face: int = 0
+    level: str = ""
     extras: tuple[Extra, ...] = ()
 
     @property
     def files(self) -> tuple[str, ...]:
         """Everything it has on disk."""
-        return (self.file, self.preview, self.before, *(extra.file for extra in self.extras))
+        level = [self.level] if self.level else []
+        return (self.file, self.preview, self.before, *level, *(extra.file for extra in self.extras))
 
     @property
     def total_bytes(self) -> int:

@@ -137,7 +137,10 @@ class Pipeline:
         for frame in frames:
             warnings += [warning for warning in frame.warnings if warning not in warnings]
             output = in_print(recipe, frame)
-            pictures.append(made(layers, frame, output, clock, warnings, small=longest is not None))
+            several = len(recipe.models) > 1
+            pictures.append(
+                made(layers, frame, output, clock, warnings, small=longest is not None, compared=several)
+            )
         return Result(
             pictures=tuple(pictures),
             mask_png=fresh_mask,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from photoproc.errors import TaskError
 from photoproc.imaging import compose, encode, framing, sheet
 from photoproc.imaging.compose import Look, Samples
-from photoproc.jobs import ExtraKind, Warn
+from photoproc.jobs import LEVEL_SIDE, ExtraKind, Warn
 from photoproc.parts import Colour, Keep, Output
 from photoproc.recipe import Recipe
 
@@ -24,13 +24,14 @@ _PREVIEW_SIDE = 900
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """One cutout as a file (empty where only a preview was wanted), with small WebPs of it and of the
-    same part of the photo, and what goes with it."""
+    same part of the photo, its level where it has one, and what goes with it."""
 
     data: bytes
     size_wh: tuple[int, int]
     preview: bytes
     before: bytes
     face: int = 0
+    level: bytes | None = None
     extras: Mapping[ExtraKind, bytes] = field(default_factory=dict)
 
 
@@ -68,13 +69,14 @@ def made(
     warnings: list[Warn],
     *,
     small: bool,
+    compared: bool = False,
 ) -> Made:
-    """One cutout in its files; `small` makes previews only."""
+    """One cutout in its files; `small` makes previews only, `compared` a level of what is large."""
     icc = layers.look.icc
     if small:  # at the photo's own pixels, however few the file is to have
         own = (max(1, round(frame.size_wh[0])), max(1, round(frame.size_wh[1])))
         frame = replace(frame, out_wh=max(own, frame.out_wh))
-    data, extras = b"", dict[ExtraKind, bytes]()
+    data, level, extras = b"", None, dict[ExtraKind, bytes]()
     if not small:
         with clock.step("compose"):
             picture, alpha = _dressed(layers, frame, output)
@@ -91,6 +93,9 @@ def made(
         size_wh = encode.preview_size(frame.out_wh, _PREVIEW_SIDE)
         coarse, little = _coarse(layers, frame, size_wh)
         preview = _dressed(coarse, little, output)[0] if small else compose.shrink_cutout(picture, size_wh)
+        if compared and not small and max(frame.out_wh) > LEVEL_SIDE:
+            larger = compose.shrink_cutout(picture, encode.preview_size(frame.out_wh, LEVEL_SIDE))
+            level = encode.to_preview(encode.to_8bit(larger), icc)
         before, inside = _cut(coarse.photo, coarse.own, little)
         if inside is not None:  # nothing is beyond the photo
             before = compose.compose(before, inside, Look(background=Keep()))
@@ -100,6 +105,7 @@ def made(
             preview=encode.to_preview(encode.to_8bit(preview), icc),
             before=encode.to_preview(encode.to_8bit(before), icc),
             face=frame.face,
+            level=level,
             extras=extras,
         )
 

@@ -18,6 +18,7 @@ from photoproc.errors import InputError, PhotoError, ServiceError, not_found
 from photoproc.finish import Finish, Finished
 from photoproc.intake import Accepted, Intake, Reception
 from photoproc.jobs import (
+    LEVEL_SIDE,
     STATE_OF_CODE,
     Cutout,
     Extra,
@@ -426,7 +427,9 @@ class PhotoService(Overview, Library, Decisions):
 
     def preview(self, task: Task, place: int, *, longest: int) -> bytes:
         """A WebP of a cutout of at most `longest` pixels a side; raises not_found."""
-        source, _ = self.cutout(task, place)
+        source, found = self.cutout(task, place)
+        if longest == LEVEL_SIDE and found.level:
+            return self._blobs.output(task.job_id, found.level).read_bytes()
         with self._blobs.scratch() as target:
             self._intake.shrink(source, target, longest)
             return target.read_bytes()

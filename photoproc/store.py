@@ -18,9 +18,10 @@
     trial:<job>            its last time trial, and in trial:<job>:<model> what each model took
     trialing               the token of the time trial that was begun last, whatever the job
     ballots:<job>…         votes on its cutouts
+    tags:<job>:<k>         the tags people gave its photos, twelve photos a record
 
 Every change happens in one transaction of SQLite, synced to disk. `ledger.py` keeps progress and log,
-`queue.py` the tasks that run, `votebook.py` votes; here are the jobs themselves.
+`queue.py` the tasks that run, `votebook.py` votes, `tagbook.py` tags; here are the jobs themselves.
 """
 
 import json
@@ -53,6 +54,7 @@ from photoproc.records import (
     recipe_of,
     refusal_of,
 )
+from photoproc.tagbook import TagBook
 from photoproc.votebook import Votebook
 
 _JOBS_PER_PAGE = 50
@@ -64,7 +66,7 @@ _LEFT_OUT = Problem(
 )
 
 
-class Store(Queue, Votebook):
+class Store(Queue, Votebook, TagBook):
     """The records. Safe for many threads and for several processes on one machine."""
 
     # Submitting
@@ -405,6 +407,7 @@ class Store(Queue, Votebook):
                 cache.set("running", {place: running[place] for place in running if place not in mine})
             self._forget(job_id, progress)
             self._forget_votes(job_id)
+            self._forget_tags(job_id, record["photo_count"])
             cache.delete(f"job:{job_id}")
             cache.delete(f"trial:{job_id}")
             for model in record["recipe"]["models"]:

@@ -21,6 +21,7 @@ from photoproc.api import (
     removebg_door,
     reports,
     single,
+    tags,
     tools,
     trials,
     votes,
@@ -65,6 +66,7 @@ def create_api(service: Callable[[], PhotoService], *, origins: tuple[str, ...] 
         reports.create(service, gates),
         trials.create(service, gates),
         votes.create(service, gates),
+        tags.create(service, gates),
         single.create(service, gates),
         kept.create(service, gates),
     ):

@@ -7,6 +7,7 @@ from photoproc.jobs import Job, JobState, TaskState
 from photoproc.models.weights import Phase
 from photoproc.service import PhotoService
 from photoproc.ui.address import go, go_to_list
+from photoproc.ui.comparing import compare_with_another
 from photoproc.ui.heading import offer_to_delete
 from photoproc.ui.links import link_token
 from photoproc.ui.status import TRIAL_RUNS, weights_words
@@ -49,9 +50,13 @@ def show_actions(photos: PhotoService, job: Job) -> None:
             icon=":material/download:",
             disabled=not counts.done,
         )
+        if len(job.recipe.task_models) > 1 and st.button("Compare models", icon=":material/compare:"):
+            st.switch_page("compare.py", query_params={"job": job.id})
         if over:
-            if len(job.recipe.task_models) > 1 and st.button("Compare models", icon=":material/compare:"):
-                st.switch_page("compare.py", query_params={"job": job.id})
+            if len(job.recipe.models) == 1 and st.button(
+                "Compare with another model", icon=":material/compare:"
+            ):
+                compare_with_another(photos, job)
             asked = job.recipe.certainty or job.recipe.task_models != job.recipe.models  # or no model ran
             if counts.done and not asked:
                 offer_certainty(photos, job)

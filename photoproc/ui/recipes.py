@@ -1,6 +1,7 @@
 """Recipes that people keep: to choose, to save under a name, to share as a link or JSON."""
 
 from contextlib import suppress
+from typing import NoReturn
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import streamlit as st
@@ -18,12 +19,13 @@ _CUSTOM = "Custom"
 _NAME = "recipe"
 """The form's value that is the name of the chosen recipe, or that there is none."""
 IN_ADDRESS = "recipe"
+_TAKEN = "recipe-taken"
 
 
 def take_from_address(form: Form) -> None:
     """Fill the options as the address says, once; a broken link says so."""
     word = st.query_params.get(IN_ADDRESS)
-    taken = form.key("recipe-taken")
+    taken = form.key(_TAKEN)
     if word is None or st.session_state.get(taken) == word:
         return
     st.session_state[taken] = word
@@ -33,6 +35,13 @@ def take_from_address(form: Form) -> None:
     except RecipeError as error:
         st.query_params.pop(IN_ADDRESS)
         st.warning(said(error.problem), icon=":material/link_off:")
+
+
+def go_to_process(recipe: Recipe, *, again: str = "") -> NoReturn:
+    """Show the Process page with these options, for new photos or those of a job `again`."""
+    query = {"again": again} if again else {}
+    st.session_state.pop(_TAKEN + (f"-{again}" if again else ""), None)  # to fill them anew
+    st.switch_page("process.py", query_params={**query, IN_ADDRESS: presets.to_link(recipe)})
 
 
 def take_chosen(photos: PhotoService, form: Form) -> None:

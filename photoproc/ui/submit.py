@@ -11,7 +11,7 @@ from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 from photoproc.ui import uploads
 from photoproc.ui.options import estimate
-from photoproc.ui.text import said
+from photoproc.ui.text import plural, said
 
 _NUMBERED = re.compile(r"(.+) \((\d{1,3})\)")
 
@@ -26,7 +26,8 @@ def offer(
     """The button, and what it will take."""
     with st.container(key="go-ready" if given and recipe is not None else "go"):
         pressed = st.button(
-            "Process photos",
+            _called(given, recipe),
+            key="process",
             type="primary",
             icon=":material/play_arrow:",
             disabled=not given or recipe is None,
@@ -34,7 +35,8 @@ def offer(
         )
     if given and recipe is not None:
         models = recipe.models if recipe.task_models == recipe.models else ()
-        st.caption(estimate(photos, given, models, certainty=recipe.certainty))
+        words = estimate(photos, given, models, certainty=recipe.certainty)
+        st.caption(words + (" · side by side under Compare" if len(models) > 1 else ""))
     if pressed and recipe is not None:
         try:
             job = _submit(photos, source, taken, recipe)
@@ -42,6 +44,14 @@ def offer(
             st.error(said(error.problem), icon=":material/error:")
         else:
             st.switch_page("jobs.py", query_params={"job": job.id})
+
+
+def _called(given: Sequence[Photo], recipe: Recipe | None) -> str:
+    """What pressing the button does: with several models it is a comparison."""
+    models = 0 if recipe is None else len(recipe.task_models)
+    if models < 2:
+        return "Process photos"
+    return f"Compare {models} models" + (f" on {plural(len(given), 'photo')}" if given else "")
 
 
 def _submit(photos: PhotoService, source: Job | None, taken: uploads.Uploads | None, recipe: Recipe) -> Job:

@@ -1,14 +1,12 @@
 """Models side by side in a real browser: all panes show the same part, by keys, pointer and wheel."""
 
-import io
-import json
 import re
-import urllib.request
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from photoproc.jobs import JobState
+from tests.browser.jobs import submitted
 from tests.pictures import encoded, picture, sample
 from tests.server import Server
 from tests.waiting import until
@@ -32,22 +30,7 @@ def job(server: Server) -> str:
         (EVIL, encoded(picture(1400, 900, seed=3))),
         ("cut.jpg", encoded(picture(900, 600, seed=4))[:30_000]),
     ]
-    boundary, body = "----boundary", io.BytesIO()
-    for name, data in files:
-        head = f'Content-Disposition: form-data; name="files"; filename="{name}"'
-        body.write(f"--{boundary}\r\n{head}\r\n\r\n".encode() + data + b"\r\n")
-    recipe = json.dumps({"models": ["u2netp", "u2net"]})
-    tail = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="recipe"\r\n\r\n{recipe}\r\n--{boundary}--\r\n'
-    )
-    body.write(tail.encode())
-    request = urllib.request.Request(
-        f"{server.url}/api/v1/jobs",
-        data=body.getvalue(),
-        headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        made = str(json.load(answer)["id"])
+    made = submitted(server.url, files, ("u2netp", "u2net"))
     until(lambda: server.store.job(made).state is JobState.DONE, within_s=180)
     return made
 
@@ -58,7 +41,7 @@ def opened(page: Page, job: str, name: str) -> Locator:
     expect(page.get_by_text("Disagreement of the models’ masks, worst first")).to_be_visible()
     page.locator("button.card", has_text=name).click()
     dialog = page.locator("dialog[open]")
-    expect(dialog.locator("img.after[data-full]")).to_have_count(2)
+    expect(dialog.locator("img.after[data-sharp]")).to_have_count(2)
     return dialog
 
 

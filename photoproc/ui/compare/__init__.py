@@ -1,28 +1,56 @@
 """The models of a job side by side: photos worst first, and a viewer in which all models move together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict
 
 from photoproc.comparison import ComparedPhoto, Comparison, worst_first
-from photoproc.jobs import Task
+from photoproc.jobs import LEVEL_SIDE, Task, TaskState
 from photoproc.recipe import Recipe
+from photoproc.tags import folders
 from photoproc.ui.component import component
 from photoproc.ui.text import duration
 
 _SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
 
 
-def compare(found: Comparison, *, token: str, key: str) -> None:
-    """Show a comparison; `token` is a signed link of its job."""
+class Chosen(TypedDict):
+    """Photos to show alone, by their places, and what they have in common."""
+
+    label: str
+    ids: Sequence[int]
+
+
+def compare(
+    found: Comparison,
+    *,
+    token: str,
+    key: str,
+    tags: Mapping[int, tuple[str, ...]] | None = None,
+    editor: str = "",
+    chosen: Chosen | None = None,
+    on_forget: Callable[[], None] | None = None,
+) -> None:
+    """Show a comparison; `token` is a signed link of its job, `tags` what its photos are tagged by place.
+
+    With a dashboard's link as `editor`, tags can be changed. Of `chosen` photos only those are shown, until
+    `on_forget` is called, after which it is left out.
+    """
     recipe = found.job.recipe
+    codes = {warning.code for one in found.photos for task in one.tasks for warning in task.warnings}
     data = {
         "models": list(recipe.models),
-        "items": [_item(one, recipe, token) for one in worst_first(found.photos)],
+        "items": [
+            _item(one, recipe, token, (tags or {}).get(one.place, ())) for one in worst_first(found.photos)
+        ],
         "opaque": recipe.output.show != "cutout" or not recipe.sees_through,
+        "codes": {code: code.replace("_", " ").capitalize() for code in sorted(codes)},
+        "chosen": None if chosen is None else {"label": chosen["label"], "ids": list(chosen["ids"])},
+        "edit": {"base": f"/api/v1/jobs/{found.job.id}/photos", "key": editor} if editor else None,
     }
-    component("compare")(data=data, key=key)
+    component("compare")(data=data, key=key, on_forget_change=on_forget or (lambda: None))
 
 
-def _item(one: ComparedPhoto, recipe: Recipe, token: str) -> dict[str, object]:
+def _item(one: ComparedPhoto, recipe: Recipe, token: str, tags: tuple[str, ...]) -> dict[str, object]:
     photo, distance = one.photo, one.distance
     job = f"/api/v1/jobs/{one.tasks[0].job_id}"
     # What the masks are of: the photo as it is, unless a browser cannot show it.
@@ -44,26 +72,36 @@ def _item(one: ComparedPhoto, recipe: Recipe, token: str) -> dict[str, object]:
         "shots": [_shot(task, token) for task in one.tasks],
         "uncertain": one.uncertain,
         "looks": any(warning.needs_look for task in one.tasks for warning in task.warnings),
+        "codes": sorted({warning.code for task in one.tasks for warning in task.warnings}),
+        "tags": list(tags),
+        "fixed": len(folders(photo.name)),
     }
 
 
 def _shot(task: Task, token: str) -> Mapping[str, object]:
     """What one model made of the photo, or why there is nothing."""
-    shot: dict[str, object] = {"model": task.model, "time": duration(sum(task.seconds.values()))}
+    shot: dict[str, object] = {
+        "model": task.model,
+        "time": duration(sum(task.seconds.values())),
+        "failed": task.state is TaskState.FAILED,
+        "looks": any(warning.needs_look for warning in task.warnings),
+        "notes": [warning.message for warning in task.warnings],
+    }
     if not task.seconds or task.mask_from_cache:
         shot["time"] = "mask from an earlier run" if task.mask_from_cache else ""
     if task.cutout is None:
         said = task.state.value if task.problem is None else task.problem.message
-        return {**shot, "said": said, "full": "", "preview": ""}
+        return {**shot, "said": said, "full": "", "preview": "", "levels": []}
     wide, high = task.cutout.size_wh
+    level = f"{_address(task, 'preview', token)}&max_side={LEVEL_SIDE}"
     return {
         **shot,
         "said": "",
         "full": _address(task, "cutout", token),
         "preview": _address(task, "preview", token),
+        "levels": [[round(wide * LEVEL_SIDE / max(wide, high)), level]] if task.cutout.level else [],
         "width": wide,
         "ratio": wide / high,
-        "notes": [warning.message for warning in task.warnings],
     }
 
 
