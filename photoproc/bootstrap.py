@@ -23,8 +23,8 @@ from photoproc.clock import SystemClock
 from photoproc.engine import LocalEngine
 from photoproc.errors import ServiceError
 from photoproc.intake import Intake
+from photoproc.models.probe import Limits
 from photoproc.models.registry import Models
-from photoproc.models.trial import Limits
 from photoproc.service import PhotoService
 from photoproc.settings import Settings
 from photoproc.store import Store
@@ -62,7 +62,7 @@ class Runtime:
         )
         self._weights = Models(
             settings.model_dir,
-            trials=data / "trials",
+            probes=data / "probes",
             limits=Limits(
                 timeout_s=settings.task_timeout_s,
                 memory_mb=settings.child_memory_mb,

@@ -40,6 +40,7 @@ from photoproc.recipe import Recipe
 from photoproc.records import Event
 from photoproc.settings import Settings
 from photoproc.store import Store
+from photoproc.tags import Tags
 from photoproc.trial import Trials
 from photoproc.voting import Voting
 from photoproc.worker import Worker
@@ -107,6 +108,7 @@ class PhotoService(Overview, Library, Decisions):
                 memory_mb=settings.child_memory_mb,
             ),
         )
+        Tags.__init__(self, store=store)
         Voting.__init__(self, store=store, blobs=blobs, previewer=previewer, clock=clock)
         self._intake = intake
         self._links = Links(link_key, lifetime_s=settings.link_lifetime_s, clock=clock)

@@ -266,11 +266,11 @@ def test_the_api_checks_a_custom_model_again(api: Api, team: Team) -> None:
 
 
 def test_the_checks_are_kept_over_a_restart(team: Team) -> None:
-    kept = sorted(path.name for path in (team.runtime.settings.data_dir / "trials").iterdir())
+    kept = sorted(path.name for path in (team.runtime.settings.data_dir / "probes").iterdir())
     assert len(kept) >= 2
     again = Runtime(team.runtime.settings.model_copy(update={"data_dir": team.home.parent / "other"}))
-    shutil.copytree(team.runtime.settings.data_dir / "trials", team.home.parent / "other" / "trials")
+    shutil.copytree(team.runtime.settings.data_dir / "probes", team.home.parent / "other" / "probes")
     again._weights.start()
     until(lambda: "team" in again._weights.ready())
-    assert sorted(path.name for path in (team.home.parent / "other" / "trials").iterdir()) == kept
+    assert sorted(path.name for path in (team.home.parent / "other" / "probes").iterdir()) == kept
     again.stop()

@@ -13,9 +13,9 @@ import structlog
 
 from photoproc.errors import Problem
 from photoproc.jobs import Refusal
-from photoproc.models import custom, trial
+from photoproc.models import custom, probe
 from photoproc.models.catalogue import ModelSpec
-from photoproc.models.trial import Limits, Trial
+from photoproc.models.probe import Limits, Probe
 from photoproc.models.weights import Phase, WeightsState, digest, signature
 
 log = structlog.get_logger()
@@ -25,7 +25,7 @@ _SETTLE_S = 2.0
 
 Seen = tuple[ModelSpec, tuple[str, int, int] | None]
 """What was found: the description without a checksum, and the ONNX file as it was then."""
-Try = Callable[[ModelSpec, Path, Limits, threading.Event], Trial | None]
+Try = Callable[[ModelSpec, Path, Limits, threading.Event], Probe | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class _Entry:
 class CustomModels:
     """Looks at the folders when told to; a thread that ends with its work reads and tries what is new.
 
-    What came of a trial is kept in `kept_in`, by the file's SHA-256 and all else it depends on, so that
+    What came of a probe is kept in `kept_in`, by the file's SHA-256 and all else it depends on, so that
     a file is run once and not at every start. Thread-safe.
     """
 
@@ -49,7 +49,7 @@ class CustomModels:
         *,
         kept_in: Path,
         limits: Limits,
-        run: Try = trial.run,
+        run: Try = probe.run,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._folders, self._kept_in, self._limits, self._run = folders, kept_in, limits, run
@@ -193,13 +193,13 @@ class CustomModels:
             self._entries[name] = _new((entry.seen[0], _file(entry.path)), entry.path)
         self._asked.put(name)
 
-    def _kept(self, spec: ModelSpec) -> Trial | None:
+    def _kept(self, spec: ModelSpec) -> Probe | None:
         try:
-            return Trial.of_json(self._place(spec).read_text())
+            return Probe.of_json(self._place(spec).read_text())
         except (OSError, ValueError):
             return None
 
-    def _keep(self, spec: ModelSpec, tried: Trial) -> None:
+    def _keep(self, spec: ModelSpec, tried: Probe) -> None:
         place = self._place(spec)
         part = place.with_name(f".{place.name}.{os.getpid()}")
         try:
@@ -207,12 +207,12 @@ class CustomModels:
             part.write_text(tried.to_json())
             os.replace(part, place)
         except OSError as error:  # then it is tried again at the next start
-            log.warning("trial_not_kept", model=spec.name, why=str(error))
+            log.warning("probe_not_kept", model=spec.name, why=str(error))
             with suppress(OSError):
                 part.unlink(missing_ok=True)
 
     def _place(self, spec: ModelSpec) -> Path:
-        return self._kept_in / f"{hashlib.sha256(trial.rules_of(spec).encode()).hexdigest()[:40]}.json"
+        return self._kept_in / f"{hashlib.sha256(probe.rules_of(spec).encode()).hexdigest()[:40]}.json"
 
 
 def _file(path: Path) -> tuple[str, int, int] | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from photoproc.jobs import Refusal
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.custom_folder import CustomModels
+from photoproc.models.probe import Limits
 from photoproc.models.sources import Source
-from photoproc.models.trial import Limits
 from photoproc.models.weights import Weights, WeightsState
 
 
@@ -18,13 +18,13 @@ class Models(Weights):
         self,
         model_dir: Path | None,
         *,
-        trials: Path,
+        probes: Path,
         limits: Limits,
         sources: Iterable[Source] | None = None,
     ) -> None:
-        """`trials` is a folder of ours, for what came of trying custom models."""
+        """`probes` is a folder of ours, for what came of trying custom models."""
         super().__init__(model_dir, sources=sources)
-        self._custom = CustomModels(self.folders, kept_in=trials, limits=limits)
+        self._custom = CustomModels(self.folders, kept_in=probes, limits=limits)
 
     def stop(self) -> None:
         super().stop()

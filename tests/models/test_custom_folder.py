@@ -11,16 +11,16 @@ import pytest
 from photoproc.errors import ModelError, Problem
 from photoproc.models.catalogue import CATALOGUE, VITMATTE, ModelSpec
 from photoproc.models.custom_folder import CustomModels
+from photoproc.models.probe import Limits, Probe
 from photoproc.models.registry import Models
-from photoproc.models.trial import Limits, Trial
 from photoproc.models.weights import Phase, WeightsState
 from tests.models import own_onnx
 from tests.models.own_onnx import TOML, put
 from tests.waiting import until
 
 LIMITS = Limits(timeout_s=60)
-GOOD = Trial(load_s=0.25, run_s=0.5)
-BAD = Trial(problem=Problem(code="custom_broken", message="It is broken.", advice="Mend it."))
+GOOD = Probe(load_s=0.25, run_s=0.5)
+BAD = Probe(problem=Problem(code="custom_broken", message="It is broken.", advice="Mend it."))
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +29,12 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Desk:
-    """Custom models of a folder, whose trials end as a test says."""
+    """Custom models of a folder, whose probes end as a test says."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.home = folder, folder / "models"
         self.runs: list[ModelSpec] = []
-        self.ends: Trial | None = GOOD
+        self.ends: Probe | None = GOOD
         self.gate = threading.Event()
         self.gate.set()
         self.changes = 0
@@ -42,7 +42,7 @@ class Desk:
 
     def start(self) -> CustomModels:
         """A server's look at the folder, as at its start."""
-        made = CustomModels(lambda: [self.home], kept_in=self.folder / "trials", limits=LIMITS, run=self._run)
+        made = CustomModels(lambda: [self.home], kept_in=self.folder / "probes", limits=LIMITS, run=self._run)
         made.listen(self._changed)
         made.refresh()
         return made
@@ -50,7 +50,7 @@ class Desk:
     def _changed(self) -> None:
         self.changes += 1
 
-    def _run(self, spec: ModelSpec, path: Path, limits: Limits, stopping: threading.Event) -> Trial | None:
+    def _run(self, spec: ModelSpec, path: Path, limits: Limits, stopping: threading.Event) -> Probe | None:
         self.runs.append(spec)
         assert limits == LIMITS
         self.gate.wait(30)
@@ -102,10 +102,10 @@ def test_a_model_that_was_run_is_not_run_again_at_the_next_start(desk: Desk) -> 
     assert len(desk.runs) == 2
 
 
-def test_a_damaged_note_of_a_trial_means_another_one(desk: Desk) -> None:
+def test_a_damaged_note_of_a_probe_means_another_one(desk: Desk) -> None:
     put(desk.home, "team", b"network")
     desk.settled()
-    (note,) = (desk.folder / "trials").iterdir()
+    (note,) = (desk.folder / "probes").iterdir()
     note.write_text('{"problem": 1')
     desk.models = desk.start()
     assert desk.settled().phase is Phase.READY
@@ -173,7 +173,7 @@ def test_a_file_that_changes_while_it_is_tried_is_tried_as_it_is_in_the_end(desk
     desk.gate.set()
     assert desk.settled().phase is Phase.READY
     until(lambda: len(desk.runs) == 2)
-    assert len(list((desk.folder / "trials").iterdir())) == 1, "nothing is kept of the half"
+    assert len(list((desk.folder / "probes").iterdir())) == 1, "nothing is kept of the half"
 
 
 def test_check_again_runs_it_again_and_for_what_is_gone_does_nothing(desk: Desk) -> None:
@@ -209,7 +209,7 @@ def test_pipes_are_not_waited_for(desk: Desk) -> None:
     assert problem.code == "custom_no_file"
 
 
-def test_a_server_that_stops_keeps_nothing_of_a_trial_under_way(desk: Desk) -> None:
+def test_a_server_that_stops_keeps_nothing_of_a_probe_under_way(desk: Desk) -> None:
     desk.gate.clear()
     put(desk.home, "team", b"network")
     desk.models.refresh()
@@ -217,14 +217,14 @@ def test_a_server_that_stops_keeps_nothing_of_a_trial_under_way(desk: Desk) -> N
     desk.models._stopping.set()
     desk.gate.set()
     desk.models.stop()
-    assert not (desk.folder / "trials").exists()
+    assert not (desk.folder / "probes").exists()
     desk.models = desk.start()
     assert desk.settled().phase is Phase.READY
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Iterator[Models]:
-    made = Models(tmp_path / "models", trials=tmp_path / "trials", limits=LIMITS, sources=())
+    made = Models(tmp_path / "models", probes=tmp_path / "probes", limits=LIMITS, sources=())
     put(tmp_path / "models", "team", own_onnx.averaging())
     put(tmp_path / "models" / "models" / "broken", "broken", own_onnx.no_numbers())
     put(tmp_path / "models", "u2net", None)

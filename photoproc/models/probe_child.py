@@ -1,6 +1,6 @@
-"""A custom model run once, in a process of its own: `python -m photoproc.models.trial_child`.
+"""A custom model run once, in a process of its own: `python -m photoproc.models.probe_child`.
 
-Reads one line of JSON from standard input (see `trial.ask`), and writes one to standard output. Ends when
+Reads one line of JSON from standard input (see `probe.ask`), and writes one to standard output. Ends when
 its input does, which is when whoever asked is gone.
 """
 
@@ -25,7 +25,7 @@ def main() -> None:
     asked = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_asker, daemon=True).start()
     _limit_memory(asked["memory_mb"])
-    from photoproc.models.trial import spec_of_json
+    from photoproc.models.probe import spec_of_json
 
     answer = answer_to(spec_of_json(asked["spec"]), Path(asked["path"]), threads=asked["threads"])
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from photoproc.models import custom, trial
+from photoproc.models import custom, probe
 from photoproc.models.onnx_file import has_external_data
-from photoproc.models.trial import Limits, Trial
+from photoproc.models.probe import Limits, Probe
 from tests.faults.processes import children_of, command_of, is_alive
 from tests.models import own_onnx
 from tests.models.support import weights_file
@@ -26,16 +26,16 @@ QUICK = Limits(timeout_s=60)
 ROOT = Path(__file__).parents[2]
 
 
-def tried(folder: Path, data: bytes, toml: str = own_onnx.TOML, limits: Limits = QUICK) -> Trial:
+def tried(folder: Path, data: bytes, toml: str = own_onnx.TOML, limits: Limits = QUICK) -> Probe:
     own_onnx.put(folder, "team", data, toml)
     spec, path = custom.look([folder]).models["team"]
-    found = trial.run(spec, path, limits, threading.Event())
+    found = probe.run(spec, path, limits, threading.Event())
     assert found is not None
     return found
 
 
-def trials_running() -> list[int]:
-    return [pid for pid in children_of(os.getpid()) if "trial_child" in command_of(pid)]
+def probes_running() -> list[int]:
+    return [pid for pid in children_of(os.getpid()) if "probe_child" in command_of(pid)]
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_a_sound_model_runs_and_its_seconds_are_told(data: bytes, tmp_path: Path
     assert found.problem is None
     assert 0 < found.load_s < 30
     assert 0 < found.run_s < 30
-    assert Trial.of_json(found.to_json()) == found
-    assert not trials_running()
+    assert Probe.of_json(found.to_json()) == found
+    assert not probes_running()
 
 
 @pytest.mark.models
@@ -105,44 +105,44 @@ def test_one_that_takes_for_ever_is_stopped(tmp_path: Path) -> None:
     assert problem is not None
     assert (problem.code, "longer than 3 s" in problem.message) == ("custom_timeout", True)
     assert time.monotonic() - began < 30
-    assert not trials_running()
+    assert not probes_running()
 
 
-def in_a_trial(folder: Path, act: Callable[[int, threading.Event], None]) -> Trial | None:
+def in_a_probe(folder: Path, act: Callable[[int, threading.Event], None]) -> Probe | None:
     """What comes of an endless model to whose process something is done."""
     own_onnx.put(folder, "team", own_onnx.endless())
     spec, path = custom.look([folder]).models["team"]
     stopping = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(trial.run, spec, path, QUICK, stopping)
-        until(trials_running)
-        act(trials_running()[0], stopping)
+        future = pool.submit(probe.run, spec, path, QUICK, stopping)
+        until(probes_running)
+        act(probes_running()[0], stopping)
         return future.result(timeout=30)
 
 
 def test_one_that_crashes_its_process_is_told(tmp_path: Path) -> None:
-    found = in_a_trial(tmp_path, lambda pid, _: os.kill(pid, signal.SIGSEGV))
+    found = in_a_probe(tmp_path, lambda pid, _: os.kill(pid, signal.SIGSEGV))
     assert found is not None
     assert found.problem is not None
     assert found.problem.code == "custom_crashed"
     assert "signal 11" in found.problem.message
 
 
-def test_a_server_that_stops_ends_the_trial(tmp_path: Path) -> None:
-    assert in_a_trial(tmp_path, lambda _, stopping: stopping.set()) is None
-    assert not trials_running()
+def test_a_server_that_stops_ends_the_probe(tmp_path: Path) -> None:
+    assert in_a_probe(tmp_path, lambda _, stopping: stopping.set()) is None
+    assert not probes_running()
 
 
 _ASK = """
 import sys, threading
 from pathlib import Path
-from photoproc.models import custom, trial
+from photoproc.models import custom, probe
 spec, path = custom.look([Path(sys.argv[1])]).models["team"]
-trial.run(spec, path, trial.Limits(timeout_s=60), threading.Event())
+probe.run(spec, path, probe.Limits(timeout_s=60), threading.Event())
 """
 
 
-def test_a_server_that_is_killed_takes_the_trial_with_it(tmp_path: Path) -> None:
+def test_a_server_that_is_killed_takes_the_probe_with_it(tmp_path: Path) -> None:
     own_onnx.put(tmp_path, "team", own_onnx.endless())
     with subprocess.Popen([sys.executable, "-c", _ASK, str(tmp_path)], cwd=ROOT) as server:
         until(lambda: children_of(server.pid))
@@ -159,11 +159,11 @@ def test_memory_is_limited_as_told(tmp_path: Path) -> None:
     assert problem.code == "custom_memory"
 
 
-def test_a_kept_trial_that_is_damaged_is_none() -> None:
+def test_a_kept_probe_that_is_damaged_is_none() -> None:
     wrong = '{"problem": 7, "load_s": 1, "run_s": 1}', '{"problem": null, "load_s": "a", "run_s": 1}'
     for text in ("", "{}", "[]", *wrong):
         with pytest.raises(ValueError):  # noqa: PT011, json's own or ours
-            Trial.of_json(text)
+            Probe.of_json(text)
 
 
 @given(st.binary(max_size=200))

@@ -29,7 +29,7 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a trial may take. `memory_mb` of address space; 0: half of the machine's, at least 2 GiB."""
+    """What a probe may take. `memory_mb` of address space; 0: half of the machine's, at least 2 GiB."""
 
     timeout_s: float
     memory_mb: int = 0
@@ -37,7 +37,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class Probe:
     """What came of it: what loading and one run took, or the problem."""
 
     problem: Problem | None = None
@@ -49,14 +49,14 @@ class Trial:
         return json.dumps(asdict(self))
 
     @classmethod
-    def of_json(cls, text: str) -> "Trial":
+    def of_json(cls, text: str) -> "Probe":
         """As it was kept; raises ValueError where it was not written by `to_json`."""
         try:
             told = json.loads(text)
             problem = None if told["problem"] is None else Problem(**told["problem"])
             return cls(problem=problem, load_s=float(told["load_s"]), run_s=float(told["run_s"]))
         except (TypeError, KeyError) as error:
-            raise ValueError("this is no trial") from error
+            raise ValueError("this is no probe") from error
 
 
 def rules_of(spec: ModelSpec) -> str:
@@ -96,7 +96,7 @@ def spec_of_json(told: dict[str, Any]) -> ModelSpec:
     )
 
 
-def run(spec: ModelSpec, path: Path, limits: Limits, stopping: threading.Event) -> Trial | None:
+def run(spec: ModelSpec, path: Path, limits: Limits, stopping: threading.Event) -> Probe | None:
     """Load a model and run it once on noise, on the processor; None where it was stopped meanwhile.
 
     Never raises for what the file does: a process that crashed, took too long or was killed is a problem.
@@ -109,14 +109,14 @@ def run(spec: ModelSpec, path: Path, limits: Limits, stopping: threading.Event) 
     }
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(limits.threads)}
-    command = [sys.executable, "-P", "-m", "photoproc.models.trial_child"]
+    command = [sys.executable, "-P", "-m", "photoproc.models.probe_child"]
     deadline = time.monotonic() + limits.timeout_s
     try:
         process = subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
     except OSError as error:
-        return Trial(problem=_crashed(spec, f"it could not be started: {error.strerror}"))
+        return Probe(problem=_crashed(spec, f"it could not be started: {error.strerror}"))
     with process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -130,22 +130,22 @@ def run(spec: ModelSpec, path: Path, limits: Limits, stopping: threading.Event) 
                 if stopping.is_set():
                     return None
                 if time.monotonic() > deadline and process.poll() is None:
-                    return Trial(problem=_too_long(spec, limits.timeout_s))
+                    return Probe(problem=_too_long(spec, limits.timeout_s))
             return _answer(spec, process.returncode, process.stdout.read())
         finally:
             process.kill()
 
 
-def _answer(spec: ModelSpec, code: int, said: bytes) -> Trial:
+def _answer(spec: ModelSpec, code: int, said: bytes) -> Probe:
     try:
         told = json.loads(said)
         if told["problem"] is None:
-            return Trial(load_s=told["load_s"], run_s=told["run_s"])
+            return Probe(load_s=told["load_s"], run_s=told["run_s"])
         code_, message, advice = told["problem"]
-        return Trial(problem=Problem(code=code_, message=message, advice=advice))
+        return Probe(problem=Problem(code=code_, message=message, advice=advice))
     except (ValueError, KeyError, TypeError):
-        log.warning("trial_crashed", model=spec.name, exit_code=code)
-        return Trial(problem=_crashed(spec, f"signal {-code}" if code < 0 else f"exit code {code}"))
+        log.warning("probe_crashed", model=spec.name, exit_code=code)
+        return Probe(problem=_crashed(spec, f"signal {-code}" if code < 0 else f"exit code {code}"))
 
 
 def _crashed(spec: ModelSpec, how: str) -> Problem:
