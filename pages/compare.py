@@ -86,13 +86,13 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
             )
         token = link_token(photos, job_id)
         show_recommendation(summed_up)
+        show_ranking(photos, job_id)
         show_take_away(summed_up, token)
         with st.expander("What each model took", expanded=True):
             show_times(found)
             time_trial(photos, job_id)
         with st.expander("Charts"):
             show_charts(summed_up)
-        show_ranking(photos, job_id)
         say_how_far(found)
         one = chosen_photos(job_id)
         compare(

@@ -92,10 +92,10 @@ def made(
     with clock.step("preview"):
         size_wh = encode.preview_size(frame.out_wh, _PREVIEW_SIDE)
         coarse, little = _coarse(layers, frame, size_wh)
-        preview = _dressed(coarse, little, output)[0] if small else compose.shrink_cutout(picture, size_wh)
         if compared and not small and max(frame.out_wh) > LEVEL_SIDE:
-            larger = compose.shrink_cutout(picture, encode.preview_size(frame.out_wh, LEVEL_SIDE))
-            level = encode.to_preview(encode.to_8bit(larger), icc)
+            picture = compose.shrink_cutout(picture, encode.preview_size(frame.out_wh, LEVEL_SIDE))
+            level = encode.to_preview(encode.to_8bit(picture), icc)
+        preview = _dressed(coarse, little, output)[0] if small else compose.shrink_cutout(picture, size_wh)
         before, inside = _cut(coarse.photo, coarse.own, little)
         if inside is not None:  # nothing is beyond the photo
             before = compose.compose(before, inside, Look(background=Keep()))

@@ -10,6 +10,7 @@ from photoproc import charts
 from photoproc.comparison import Comparison
 from photoproc.figures import Findings
 from photoproc.recommendation import WEIGHT
+from photoproc.ui.control import key_of, renew
 from photoproc.ui.text import escaped, plural
 
 
@@ -89,21 +90,23 @@ def chosen_photos(job_id: str) -> Chosen | None:
 
 
 def forget_chosen(job_id: str) -> None:
-    """Show all photos again."""
+    """Show all photos again, and charts in which nothing is chosen."""
     st.session_state.pop(_chosen_key(job_id), None)
+    renew(_chosen_key(job_id))
 
 
 def _chart(
     chart: Any, key: str, photos_of: Callable[[Mapping[str, Any]], Chosen], job_id: str, said: str
 ) -> None:
     st.caption(said)
+    key = f"{key}-{key_of(_chosen_key(job_id))}"
 
     def take() -> None:
         picked: Sequence[Mapping[str, Any]] = st.session_state[key].selection.get(charts.SELECTED, [])
         if picked:
             st.session_state[_chosen_key(job_id)] = photos_of(picked[0])
         else:
-            forget_chosen(job_id)
+            st.session_state.pop(_chosen_key(job_id), None)
 
     st.altair_chart(chart, key=key, on_select=take, selection_mode=charts.SELECTED, alt=said)
 

@@ -101,7 +101,7 @@ class Steps:
             page.get_by_role("button", name="Compare models").click()
             expect(page.locator(".card .meter").first).to_be_visible()
         dialog = page.locator("dialog[open]")
-        sharp: Callable[[], None] = lambda: expect(dialog.locator("img.after[data-full]")).to_have_count(3)  # noqa: E731
+        sharp: Callable[[], None] = lambda: expect(dialog.locator("img.after[data-sharp]")).to_have_count(3)  # noqa: E731
         with self.timed("a photo in the viewer, all panes sharp"):
             page.locator(".card", has=page.locator(".meter")).first.click()
             sharp()
