@@ -17,8 +17,13 @@ def show_ranking(photos: PhotoService, job_id: str) -> None:
     """The models of a job by their votes, and the way to vote."""
     found = photos.ranking(job_id)
     with st.container(horizontal=True, vertical_alignment="center"):
-        next_step = "secondary" if found is not None and found.enough else "primary"
-        if st.button("Vote", icon=":material/how_to_vote:", key=f"vote-on-{job_id}", type=next_step):
+        enough = found is not None and found.enough
+        if st.button(
+            "Vote",
+            icon=":material/how_to_vote:",
+            key=f"vote-on-{job_id}",
+            type="secondary" if enough else "primary",
+        ):
             st.switch_page("vote.py", query_params={"job": job_id})
         st.caption(_state(found), help=None if found is None else _MEANT)
     if found is None:
