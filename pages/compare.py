@@ -67,19 +67,21 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
         if st.button("Open the job", icon=":material/photo_library:", type="tertiary"):
             st.switch_page("jobs.py", query_params={"job": job.id})
         offer_to_delete(photos, job, "Delete", lambda: go({}))
-        if len(job.recipe.models) == 1 and st.button(
-            "Compare with another model", icon=":material/compare:", type="primary"
+        if (
+            len(job.recipe.models) == 1
+            and job.recipe.models == job.recipe.task_models
+            and st.button("Compare with another model", icon=":material/compare:", type="primary")
         ):
             compare_with_another(photos, job)
     show_title(photos, job)
     models = " · ".join(escaped(name) for name in job.recipe.models)
     st.caption(f"{plural(job.photo_count, 'photo')} with {models}")
 
-    @st.fragment(run_every=1.0 if len(job.recipe.task_models) > 1 else None)
+    @st.fragment(run_every=2.0 if len(job.recipe.task_models) > 1 else None)
     @guarded
     def live() -> None:
-        found = photos.comparison(job_id)
-        summed_up = photos.weighed(found, weight=chosen_weight(job_id))
+        summed_up = photos.findings_so_far(job_id, weight=chosen_weight(job_id))
+        found = summed_up.comparison
         if not found.job.state.final:
             st.caption(
                 f"{state_words(found.job)}: {found.job.counts.finished:,} of {found.job.counts.total:,}"
@@ -91,8 +93,10 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
         with st.expander("What each model took", expanded=True):
             show_times(found)
             time_trial(photos, job_id)
-        with st.expander("Charts"):
-            show_charts(summed_up)
+        charts = st.expander("Charts", key=f"charts-{job_id}", on_change="rerun")
+        if charts.open:  # they are costly where there are thousands of photos
+            with charts:
+                show_charts(summed_up)
         say_how_far(found)
         one = chosen_photos(job_id)
         compare(

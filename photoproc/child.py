@@ -239,7 +239,7 @@ def thumbnail(photo: Path, target: Path, longest: int, max_pixels: int) -> Probl
     return None
 
 
-def compare(photos: Sequence[Sequence[Path]]) -> list[tuple[float, float, tuple[float, ...]] | None]:
+def compare(photos: Sequence[Sequence[Path | None]]) -> list[tuple[float, float, tuple[float, ...]] | None]:
     """How far the masks of each photo are from each other: disagreement, edge error, each from the others.
 
     None where a mask is gone or damaged.
@@ -257,7 +257,7 @@ def compare(photos: Sequence[Sequence[Path]]) -> list[tuple[float, float, tuple[
     return found
 
 
-def show_difference(masks: Sequence[Path], size_wh: tuple[int, int], target: Path) -> Problem | None:
+def show_difference(masks: Sequence[Path | None], size_wh: tuple[int, int], target: Path) -> Problem | None:
     """Write a WebP that lies over a photo and shows where its masks differ: clear, then yellow to red."""
     from photoproc.imaging import agreement, encode
 
@@ -275,7 +275,7 @@ def draw_chart(path: Path) -> None:
     path.write_text(vl_convert.vegalite_to_svg(path.read_text(), allowed_base_urls=[]))
 
 
-def write_mask(mask: Path, size_wh: tuple[int, int], target: Path) -> Problem | None:
+def write_mask(mask: Path | None, size_wh: tuple[int, int], target: Path) -> Problem | None:
     """Write a mask as PNG at another size, which is its photo's."""
     from photoproc.imaging import compose, encode
 
@@ -286,7 +286,7 @@ def write_mask(mask: Path, size_wh: tuple[int, int], target: Path) -> Problem | 
     return None
 
 
-def _decoded_mask(path: Path) -> "NDArray[np.uint8] | None":
+def _decoded_mask(path: Path | None) -> "NDArray[np.uint8] | None":
     from photoproc.imaging import encode
 
     data = _read_mask(path)

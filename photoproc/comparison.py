@@ -14,12 +14,13 @@ from photoproc import child
 from photoproc.blobs import Blobs
 from photoproc.engine import Engine
 from photoproc.errors import InputError, PhotoError, not_found
-from photoproc.jobs import Job, Photo, Task, TaskState
+from photoproc.jobs import STATE_OF_CODE, Job, Photo, Task, TaskState
 from photoproc.recipe import NO_MODEL
 from photoproc.store import Store
 from photoproc.timings import Spread as Spread
+from photoproc.timings import latency_s
 
-_AT_ONCE = 24
+AT_ONCE = 24
 """Photos whose masks are compared in one call: about a quarter of a second."""
 _LONGEST = 900
 
@@ -96,33 +97,46 @@ class Comparisons:
         self._runs_tasks, self._compares = engine, previewer
         self._measuring = threading.Lock()
 
+    def measure(self, job_id: str, *, at_most: int | None = AT_ONCE) -> tuple[int, int]:
+        """Compare masks of photos that were not yet, of so many at most (all of them where None).
+
+        Returns of how many photos the masks are compared, and of how many they can be by now. Cheap where
+        nothing is left to do. While somebody else measures, all of them waits for that and some of them do
+        not. Raises not_found, and InputError one_model.
+        """
+        job, states = self._compared.snapshot(job_id)
+        models = _several(job)
+        ready = {
+            place: names
+            for place in range(job.photo_count)
+            if len(names := _done_names(states[place * len(models) : (place + 1) * len(models)], models)) > 1
+        }
+        if not self._measuring.acquire(blocking=at_most is None):
+            return len(ready) - len(self._unmeasured(job, ready)), len(ready)
+        try:
+            wanted = self._unmeasured(job, ready)
+            count = len(wanted) if at_most is None else min(at_most, len(wanted))
+            for start in range(0, count, AT_ONCE):
+                self._measure(job, models, wanted[start : min(start + AT_ONCE, count)])
+        finally:
+            self._measuring.release()
+        return len(ready) - len(wanted) + count, len(ready)
+
     def comparison(self, job_id: str, *, measure: bool = True) -> Comparison:
         """A job's models side by side; raises not_found, and InputError one_model.
 
         With `measure` some of the photos whose masks were not compared yet are, so that who asks again and
         again sees all of them soon; `measured` and `to_measure` say how far that is.
         """
+        if measure:
+            self.measure(job_id)
         job = self._compared.job(job_id)
-        models = job.recipe.task_models
-        if len(models) < 2:
-            raise InputError(
-                "one_model",
-                f"“{job.title}” was processed with one model: there is nothing to compare.",
-                "Process its photos again with two models or more.",
-            )
+        models = _several(job)
         tasks = list(self._compared.tasks(job_id))
         rows = [tasks[start : start + len(models)] for start in range(0, len(tasks), len(models))]
         kept = self._compared.distances(job_id, job.photo_count)
-        ready = {place: _done(row) for place, row in enumerate(rows) if len(_done(row)) > 1}
-        wanted = [place for place, done in ready.items() if kept.get(place, {}).get("models") != _names(done)]
-        if measure and wanted and self._measuring.acquire(blocking=False):
-            try:
-                fresh = self._measured({place: ready[place] for place in wanted[:_AT_ONCE]})
-            finally:
-                self._measuring.release()
-            self._compared.keep_distances(job_id, fresh)
-            kept |= fresh
-            wanted = [place for place in wanted if place not in fresh]
+        ready = {place: _names(_done(row)) for place, row in enumerate(rows) if len(_done(row)) > 1}
+        wanted = {place for place, names in ready.items() if kept.get(place, {}).get("models") != names}
         photos = tuple(
             ComparedPhoto(
                 place=place,
@@ -157,16 +171,26 @@ class Comparisons:
                 raise PhotoError(problem.code, problem.message, problem.advice)
             return target.read_bytes()
 
-    def _measured(self, rows: Mapping[int, Sequence[Task]]) -> dict[int, dict[str, object]]:
-        answer = self._compares.submit(child.compare, [self._paths(done) for done in rows.values()])
-        distances = self._compares.result(answer)
-        fresh: dict[int, dict[str, object]] = {}
-        for (place, done), found in zip(rows.items(), distances, strict=True):
-            fresh[place] = {"models": _names(done), "found": found}
-        return fresh
+    def _unmeasured(self, job: Job, ready: Mapping[int, Sequence[str]]) -> list[int]:
+        """The places of photos whose masks are to be compared, of those that can be."""
+        kept = self._compared.distances(job.id, job.photo_count)
+        return [place for place, names in ready.items() if kept.get(place, {}).get("models") != names]
 
-    def _paths(self, done: Sequence[Task]) -> list[Path]:
-        return [self._masks.mask_of(task) or Path() for task in done]
+    def _measure(self, job: Job, models: Sequence[str], places: Sequence[int]) -> None:
+        numbers = [place * len(models) + lane for place in places for lane in range(len(models))]
+        tasks = list(self._compared.tasks(job.id, numbers))
+        rows = [_done(tasks[start : start + len(models)]) for start in range(0, len(tasks), len(models))]
+        distances = self._compares.result(
+            self._compares.submit(child.compare, [self._paths(done) for done in rows])
+        )
+        fresh: dict[int, dict[str, object]] = {}
+        for place, done, found in zip(places, rows, distances, strict=True):
+            fresh[place] = {"models": _names(done), "found": found}
+        self._compared.keep_distances(job.id, fresh)
+
+    def _paths(self, done: Sequence[Task]) -> list[Path | None]:
+        """The files of their masks; None where one is lost."""
+        return [self._masks.mask_of(task) for task in done]
 
 
 def worst_first(photos: Sequence[ComparedPhoto]) -> list[ComparedPhoto]:
@@ -179,6 +203,28 @@ def worst_first(photos: Sequence[ComparedPhoto]) -> list[ComparedPhoto]:
         return one.uncertain, -1.0 if one.distance is None else one.distance.disagreement
 
     return sorted(photos, key=rank, reverse=True)
+
+
+def most_apart(photos: Sequence[ComparedPhoto]) -> list[ComparedPhoto]:
+    """The photos whose masks are compared, those on which they disagree most first."""
+    known = [one for one in photos if one.distance is not None]
+    return sorted(known, key=lambda one: one.distance.disagreement if one.distance else 0.0, reverse=True)
+
+
+def _several(job: Job) -> Sequence[str]:
+    """The models of a job; raises InputError one_model where there is just one."""
+    if len(job.recipe.task_models) < 2:
+        raise InputError(
+            "one_model",
+            f"“{job.title}” was processed with one model: there is nothing to compare.",
+            "Process its photos again with two models or more.",
+        )
+    return job.recipe.task_models
+
+
+def _done_names(states: str, models: Sequence[str]) -> list[str]:
+    """The models that are done with a photo, by the states of its tasks."""
+    return [name for code, name in zip(states, models, strict=True) if STATE_OF_CODE[code] is TaskState.DONE]
 
 
 def _done(row: Sequence[Task]) -> list[Task]:
@@ -202,17 +248,12 @@ def distance_of(kept: Mapping[str, object]) -> Distance | None:
     )
 
 
-def _without_check(task: Task) -> float:
-    """What it took but for the check of certainty, so that jobs with and without can be compared."""
-    return sum(task.seconds.values()) - task.seconds.get("certainty", 0.0)
-
-
 def _times(model: str, tasks: Sequence[Task], children: int) -> ModelTimes:
     done = [task for task in tasks if task.state is TaskState.DONE]
     ran = [task for task in done if "inference" in task.seconds]
     cold = [task for task in ran if "load" in task.seconds]
     warm = [task for task in ran if "load" not in task.seconds]
-    whole = Spread.of([_without_check(task) for task in warm])
+    whole = Spread.of([latency_s(task.seconds) for task in warm])
     steps = dict.fromkeys(step for task in ran for step in task.seconds)
     return ModelTimes(
         model=model,
@@ -221,7 +262,7 @@ def _times(model: str, tasks: Sequence[Task], children: int) -> ModelTimes:
         kept=len(done) - len(ran),
         warm=whole,
         inference=Spread.of([task.seconds["inference"] for task in warm]),
-        cold=Spread.of([_without_check(task) for task in cold]),
+        cold=Spread.of([latency_s(task.seconds) for task in cold]),
         load=Spread.of([task.seconds["load"] for task in cold]),
         steps={step: statistics.fmean(task.seconds.get(step, 0.0) for task in ran) for step in steps},
         providers=tuple(dict.fromkeys(task.provider for task in ran if task.provider)),

@@ -1,19 +1,21 @@
 """What a comparison comes to: the recommendation, and what people take away of it."""
 
+import threading
 from collections.abc import Generator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from zipstream import ZIP_STORED, ZipStream
 
 from photoproc import charts, child, figures
 from photoproc.clock import Clock
-from photoproc.comparison import ComparedPhoto, Comparison, Comparisons, worst_first
+from photoproc.comparison import AT_ONCE, ComparedPhoto, Comparison, Comparisons, most_apart
 from photoproc.errors import PhotoError, PhotoprocError
 from photoproc.export import Archive, file_name
 from photoproc.figures import Findings
 from photoproc.host import host
-from photoproc.jobs import Cutout, Task, TaskState
+from photoproc.jobs import Cutout, TaskState
 from photoproc.models.weights import Weights
 from photoproc.names import distinct
 from photoproc.overview import versions
@@ -25,6 +27,9 @@ from photoproc.tags import Tags
 from photoproc.trial import Trials
 from photoproc.voting import Voting
 
+_LOST = "lost masks.txt"
+_KEPT_FINDINGS = 4
+"""Of the comparisons that were looked at last: some megabytes each, where there are thousands of photos."""
 _SMALL = 480
 """The longest side of a photo in the report, in pixels."""
 _CHARTS = {
@@ -41,40 +46,69 @@ class Decisions(Comparisons, Tags, Voting, Trials):
     _clock: Clock
     _weights: Weights
 
-    def comparison(self, job_id: str, *, measure: bool = True) -> Comparison:
-        """A job's models side by side; see `Comparisons`. Nothing is measured beside a time trial."""
-        return super().comparison(job_id, measure=measure and not self.trial_runs)
+    def __init__(self) -> None:
+        self._summing_up = threading.Lock()
+        self._summed_up: dict[str, tuple[tuple[object, ...], float, Findings]] = {}
+        """By job: what it was made of, until when a job that runs is content with it, and what was found."""
 
-    def findings(self, job_id: str, *, weight: float = WEIGHT, wait: bool = True) -> Findings:
-        """What is known of a comparison; raises as `comparison` does.
+    def measure(self, job_id: str, *, at_most: int | None = AT_ONCE) -> tuple[int, int]:
+        """Compare masks of some photos; see `Comparisons`. None beside a time trial."""
+        return super().measure(job_id, at_most=0 if self.trial_runs else at_most)
 
-        With `wait` all photos are measured first, unless a time trial runs. `weight` is that of quality
-        against speed, 0 to 1.
+    def findings(self, job_id: str, *, weight: float = WEIGHT) -> Findings:
+        """What is known of a comparison, after all its photos were measured that can be by now.
+
+        Not all are where a time trial runs: `measured` says it. `weight` is that of quality against speed,
+        0 to 1. Raises as `comparison` does.
         """
-        found = self.comparison(job_id)
-        while wait and not self.trial_runs and found.measured < found.to_measure:
-            with self._measuring:  # where somebody else measures, wait for that
-                pass
-            found = self.comparison(job_id)
-        return self.weighed(found, weight=weight)
+        self.measure(job_id, at_most=None)
+        return self._weighed(self.comparison(job_id, measure=False), weight)
 
-    def weighed(self, found: Comparison, *, weight: float = WEIGHT) -> Findings:
-        """A comparison with what was voted, and which model that speaks for."""
-        job_id = found.job.id
-        ranking, trial = self.ranking(job_id), self.trial(job_id)
+    def findings_so_far(self, job_id: str, *, weight: float = WEIGHT) -> Findings:
+        """The same for a page that asks again and again: some photos more are measured, no more.
+
+        What was found a moment ago is found again, unless it has changed; of a job that runs also if it has,
+        as long as finding it anew each time would take a twentieth of the time or more. Raises as
+        `comparison` does.
+        """
+        measured = self.measure(job_id)
+        trial = self.trial(job_id)
+        ended = None if trial is None else trial.finished_at
+        now = (*self._compared.standing(job_id), measured, ended, self._book.votes_revision(job_id))
+        with self._summing_up:
+            kept = self._summed_up.get(job_id)
+            over = measured[0] == measured[1] and now[0].final
+            if kept is None or (kept[0] != now and (over or self._clock.monotonic() >= kept[1])):
+                begun = self._clock.monotonic()
+                found = self._weighed(self.comparison(job_id, measure=False), weight)
+                took = self._clock.monotonic() - begun
+                kept = (now, begun + 20 * took, found)
+                others = [one for one in self._summed_up.items() if one[0] != job_id]
+                self._summed_up = {**dict(others[1 - _KEPT_FINDINGS :]), job_id: kept}
+        found = kept[2]
+        ratios = () if found.trial is None else tuple(found.trial.ratios)
+        said = recommend(found.models, found.ranking, weight=weight, ratios=ratios)
+        return replace(found, recommendation=said)
+
+    def _weighed(self, found: Comparison, weight: float) -> Findings:
+        """A comparison with what was voted and timed, and which model that speaks for."""
+        ranking, trial = self.ranking(found.job.id), self.trial(found.job.id)
+        if trial is not None and not trial.state.final:
+            trial = None
         alone = {
-            one.model: (one.spread.p50, one.spread.count)
-            for one in (trial.figures if trial is not None and trial.state.final else ())
-            if one.spread is not None
+            one.model: (one.spread.p50, len(trial.photos))
+            for one in (() if trial is None else trial.figures)
+            if one.spread is not None and trial is not None
         }
         models = candidates(found.times, ranking, alone)
+        ratios = () if trial is None else tuple(trial.ratios)
         return Findings(
             comparison=found,
             ranking=ranking,
             models=models,
-            recommendation=recommend(models, ranking, weight=weight),
+            recommendation=recommend(models, ranking, weight=weight, ratios=ratios),
             made_at=self._clock.now(),
-            votes=self.votes(job_id),
+            votes=self.votes(found.job.id),
             trial=trial,
             specs=self._weights.specs(),
             settings={
@@ -98,8 +132,7 @@ class Decisions(Comparisons, Tags, Voting, Trials):
             for name, chart in specs.items()
             if chart is not None
         ]
-        ordered = [one for one in worst_first(found.comparison.photos) if one.distance is not None]
-        worst = [(one, self._shown(one)) for one in ordered[:WORST]]
+        worst = [(one, self._shown(one)) for one in most_apart(found.comparison.photos)[:WORST]]
         return html(found, drawn, worst), file_name(found.comparison.job, ".html")
 
     def figures_archive(self, job_id: str, *, weight: float = WEIGHT) -> Archive:
@@ -116,20 +149,27 @@ class Decisions(Comparisons, Tags, Voting, Trials):
         )
 
     def masks_archive(self, job_id: str) -> Archive:
-        """The masks of a job's finished tasks at their photos' size, a folder a model, streamed."""
+        """The masks of a job's finished tasks at their photos' size, a folder a model, streamed.
+
+        Those that are lost are named in a text file beside them.
+        """
         job = self._compared.job(job_id)
-        stream, taken = ZipStream(compress_type=ZIP_STORED), set[str]()
+        stream, taken, lost = ZipStream(compress_type=ZIP_STORED), {_LOST}, list[str]()
         for task in self._compared.tasks(job_id):
             if task.state is TaskState.DONE and task.model != NO_MODEL:
                 name = distinct(f"{task.model}/{task.photo.output}.png", taken)
-                stream.add(self._mask_at_size(task), name)
+                if (mask := self._masks.mask_of(task)) is None:
+                    lost.append(f"{name}: process {task.photo.name} again to have its mask.\n")
+                else:
+                    stream.add(self._mask_at_size(mask, task.photo.size_wh), name)
+        if lost:
+            stream.add("".join(lost).encode(), _LOST)
         return Archive(file_name=file_name(job, "-masks.zip"), byte_count=None, chunks=iter(stream))
 
-    def _mask_at_size(self, task: Task) -> Generator[bytes, None, None]:
+    def _mask_at_size(self, mask: Path, size_wh: tuple[int, int]) -> Generator[bytes, None, None]:
         """Made when its turn in the ZIP has come."""
-        (path,) = self._paths([task])
         with self._masks.scratch() as target:
-            answer = self._compares.submit(child.write_mask, path, task.photo.size_wh, target)
+            answer = self._compares.submit(child.write_mask, mask, size_wh, target)
             problem = self._compares.result(answer)
             if problem is not None:
                 raise PhotoError(problem.code, problem.message, problem.advice)

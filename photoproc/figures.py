@@ -11,6 +11,7 @@ from photoproc.export import STEPS, spreadsheet
 from photoproc.jobs import Task
 from photoproc.models.catalogue import ModelSpec
 from photoproc.recommendation import Candidate, Recommendation
+from photoproc.timings import latency_s
 from photoproc.trial_result import Trial
 from photoproc.votebook import Vote
 
@@ -26,9 +27,9 @@ NOTES: Mapping[str, str] = {
     "apart": "The disagreement of one model's mask with the others'.",
     "warm": "Seconds of tasks that found the model loaded; cold: of those that had to load it. Tasks whose "
     "mask was kept from an earlier run are counted as kept and nowhere else. p50 and p95 are "
-    "interpolated (Hyndman and Fan, type 7).",
-    "preferred": "How often it was preferred in blind votes where it was shown, ties half; the interval is "
-    "Wilson's, 95 %.",
+    "interpolated (Hyndman and Fan, type 7). A check of certainty is left out.",
+    "preferred": "How often it was preferred in blind votes where it was shown; a tie, and two that are both "
+    "bad, count half. The interval is Wilson's, 95 %.",
     "strength": "Bradley–Terry, natural logarithm, mean 0; the interval is the bootstrap's, 95 %.",
     "quality": "The chance to be preferred to another of these models, drawn at random, by those strengths.",
 }
@@ -60,6 +61,8 @@ def as_data(found: Findings) -> dict[str, Any]:
         "made_at": moment(found.made_at),
         "recipe": json.loads(job.recipe.to_json()),
         "recommendation": asdict(found.recommendation),
+        "measured": found.comparison.measured,
+        "to_measure": found.comparison.to_measure,
         "models": _models(found),
         "photos": [_photo(one) for one in found.comparison.photos],
         "ranking": None if found.ranking is None else _ranking(found.ranking),
@@ -180,7 +183,7 @@ def _task_row(one: ComparedPhoto, task: Task) -> dict[str, Any]:
         "uncertainty": task.uncertainty,
         "threads": task.threads,
         "peak_bytes": task.peak_bytes,
-        "seconds": sum(task.seconds.values()) if task.seconds else None,
+        "seconds": latency_s(task.seconds) if task.seconds else None,
         **{f"{step}_s": task.seconds.get(step) for step in STEPS},
     }
 

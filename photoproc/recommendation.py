@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from photoproc.comparison import ModelTimes
+from photoproc.timings import Ratio
 
 if TYPE_CHECKING:  # its module loads what only children need
     from photoproc.judging import Ranking, Share
 
 _FEW_TIMES = 5
 """Times of fewer photos than this are called thin evidence."""
+_ALIKE = 1.05
+"""Times that differ by less are called the same, where no time trial says more."""
 WEIGHT = 0.7
 """What quality weighs against speed where nobody chose: people who compare care about their pictures."""
 
@@ -27,7 +30,7 @@ class Candidate:
     `quality` is the chance that it is preferred to another of these models, drawn at random: the mean of
     1 ÷ (1 + exp(sⱼ − sᵢ)) over the others' Bradley–Terry strengths s; `low` to `high` the same at the ends of
     its own strength's 95 % interval. None without votes. `seconds` is the median of a photo with the model
-    loaded, of `timed` runs; None where it never ran here. `on_front`: no other is both as good and as fast
+    loaded, on `timed` photos; None where it never ran here. `on_front`: no other is both as good and as fast
     (Pareto), and better in one.
     """
 
@@ -58,7 +61,7 @@ def candidates(
 ) -> tuple[Candidate, ...]:
     """The models of a comparison, in their order.
 
-    `alone` has the median seconds of those that ran in a time trial, and how many runs that is of; they go
+    `alone` has the median seconds of those that ran in a time trial, and on how many photos; they go
     before those of the job, where models shared the machine.
     """
     alone = alone or {}
@@ -81,17 +84,22 @@ def candidates(
 
 
 def recommend(
-    models: Sequence[Candidate], ranking: "Ranking | None", *, weight: float = WEIGHT
+    models: Sequence[Candidate],
+    ranking: "Ranking | None",
+    *,
+    weight: float = WEIGHT,
+    ratios: Sequence[Ratio] = (),
 ) -> Recommendation:
     """The model for a weight of quality against speed, 0 (speed alone) to 1 (quality alone).
 
     It has the largest weight × quality + (1 − weight) × (fastest time ÷ its time), among those on the front.
+    `ratios` are those of a time trial, which says how much longer one takes, and whether it does.
     """
     timed = [one for one in models if one.seconds is not None]
     judged = [one for one in models if one.quality is not None]
     fastest = min(timed, key=_seconds, default=None)
     if not judged:
-        return _by_time(timed, fastest, weight)
+        return _by_time(timed, fastest, weight, ratios)
 
     def worth(one: Candidate) -> float:
         speed = 0.0 if fastest is None or not one.seconds else _seconds(fastest) / one.seconds
@@ -99,13 +107,15 @@ def recommend(
 
     best = max([one for one in judged if one.on_front] or judged, key=lambda one: (worth(one), one.quality))
     thin = _doubts(best, models, ranking)
-    said = f"{best.model}: {_evidence(best, fastest)}."
+    said = f"{best.model}: {_evidence(best, fastest, ratios)}."
     if ranking is not None and not ranking.enough:
         said = f"Too early to say. So far {said}"
     return Recommendation(model=best.model, sentence=said, thin=thin, weight=weight)
 
 
-def _by_time(timed: Sequence[Candidate], fastest: Candidate | None, weight: float) -> Recommendation:
+def _by_time(
+    timed: Sequence[Candidate], fastest: Candidate | None, weight: float, ratios: Sequence[Ratio]
+) -> Recommendation:
     """What can be said before the first vote."""
     nobody = "Nobody has voted yet, so nothing is known of quality"
     if fastest is None:
@@ -113,11 +123,11 @@ def _by_time(timed: Sequence[Candidate], fastest: Candidate | None, weight: floa
         return Recommendation(model=None, sentence=said, thin=(), weight=weight)
     others = [one for one in sorted(timed, key=_seconds) if one is not fastest]
     said = f"{nobody}. {fastest.model} is the fastest ({_short(_seconds(fastest))} a photo)"
-    said += "".join(f", {one.model} {_slower(one, fastest)}" for one in others) + "."
-    return Recommendation(model=None, sentence=said, thin=(), weight=weight)
+    said += "".join(f", {one.model} takes {_times_as_long(one, fastest, ratios)}" for one in others) + "."
+    return Recommendation(model=None, sentence=said, thin=_few(timed), weight=weight)
 
 
-def _evidence(best: Candidate, fastest: Candidate | None) -> str:
+def _evidence(best: Candidate, fastest: Candidate | None, ratios: Sequence[Ratio]) -> str:
     share = best.preferred
     parts = []
     if share is not None and share.total:
@@ -128,7 +138,7 @@ def _evidence(best: Candidate, fastest: Candidate | None) -> str:
     elif fastest is best:
         parts.append(f"the fastest on the front, {_short(best.seconds)} a photo")
     elif fastest is not None:
-        parts.append(f"{_slower(best, fastest)} than {fastest.model}, the fastest")
+        parts.append(f"takes {_times_as_long(best, fastest, ratios)} as {fastest.model}, the fastest")
     return ", ".join(parts)
 
 
@@ -142,14 +152,18 @@ def _doubts(best: Candidate, models: Sequence[Candidate], ranking: "Ranking | No
         if best.model in (first, second):
             other = second if best.model == first else first
             found.append(f"The votes do not tell it apart from {other}.")
+    if ranking is not None and (bad := sum(one.bad for one in ranking.standings) // 2) > ranking.votes / 4:
+        found.append(f"In {bad} of {_count(ranking.votes, 'vote')} both were called bad.")
     if ranking is not None and ranking.side_bias:
         found.append(f"People chose the left side in {ranking.left.share * 100:.0f} % of decisions.")
     found += [f"{one.model} was not voted on." for one in models if one.quality is None]
+    return (*found, *_few(models))
+
+
+def _few(models: Sequence[Candidate]) -> tuple[str, ...]:
     few = [one for one in models if one.timed < _FEW_TIMES]
-    if few:
-        words = ", ".join(f"{one.model} from {one.timed}" for one in few)
-        found.append(f"Times rest on few photos ({words}).")
-    return tuple(found)
+    words = ", ".join(f"{one.model} from {one.timed}" for one in few)
+    return (f"Times rest on few photos ({words}).",) if few else ()
 
 
 def _on_front(one: Candidate, models: Sequence[Candidate]) -> bool:
@@ -178,8 +192,12 @@ def _seconds(one: Candidate) -> float:
     return math.inf if one.seconds is None else one.seconds
 
 
-def _slower(one: Candidate, fastest: Candidate) -> str:
-    return f"{_seconds(one) / max(1e-9, _seconds(fastest)):.1f} × slower"
+def _times_as_long(one: Candidate, fastest: Candidate, ratios: Sequence[Ratio]) -> str:
+    """`3.1 × as long`; `as long` where they take the same, as far as is known."""
+    timed = next((two for two in ratios if (two.slower, two.faster) == (one.model, fastest.model)), None)
+    times = _seconds(one) / max(1e-9, _seconds(fastest)) if timed is None else timed.times
+    alike = times < _ALIKE if timed is None else not timed.told_apart
+    return "about as long" if alike else f"{times:.1f} × as long"
 
 
 def _short(seconds: float) -> str:

@@ -51,7 +51,7 @@ def html(found: Findings, charts: Sequence[Drawn], worst: Sequence[tuple[Compare
         undefined=StrictUndefined,
         trim_blocks=True,
     ).get_template("report.html")
-    job = found.comparison.job
+    job, left = found.comparison.job, found.comparison.to_measure - found.comparison.measured
     return page.render(
         title=job.title,
         made_at=moment(found.made_at).replace("T", " ").replace("+00:00", " UTC"),
@@ -60,6 +60,7 @@ def html(found: Findings, charts: Sequence[Drawn], worst: Sequence[tuple[Compare
         recommendation=found.recommendation,
         tables=[_models(found), *_trial(found), *_votes(found)],
         charts=charts,
+        unmeasured=_count(left, "photo") if left else "",
         worst=[_worst(photo, pictures) for photo, pictures in worst],
         facts=_facts(found),
         notes=NOTES,

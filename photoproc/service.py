@@ -108,6 +108,7 @@ class PhotoService(Overview, Library, Decisions):
                 memory_mb=settings.child_memory_mb,
             ),
         )
+        Decisions.__init__(self)
         Tags.__init__(self, store=store)
         Voting.__init__(self, store=store, blobs=blobs, previewer=previewer, clock=clock)
         self._intake = intake

@@ -48,6 +48,11 @@ class Ratio:
         return self.interval is not None and not self.interval[0] <= 1 <= self.interval[1]
 
 
+def latency_s(seconds: Mapping[str, float]) -> float:
+    """What a task took, by its steps, but for the check of certainty: jobs with and without it compare."""
+    return sum(seconds.values()) - seconds.get("certainty", 0.0)
+
+
 def median_interval(values: Sequence[float]) -> Interval | None:
     """The 95 % interval of the median: from the k-th smallest value to the k-th largest.
 

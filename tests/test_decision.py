@@ -6,7 +6,8 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -17,11 +18,13 @@ from PIL import Image
 from photoproc import charts
 from photoproc.api.app import create_api
 from photoproc.bootstrap import Runtime
+from photoproc.comparison import ComparedPhoto, most_apart, worst_first
 from photoproc.imaging import encode
-from photoproc.jobs import Job
+from photoproc.jobs import Job, Task, Warn
+from photoproc.judging import Choice
 from photoproc.recipe import Recipe
 from tests.api.support import Api, check_problem, local
-from tests.pictures import encoded, sample
+from tests.pictures import encoded, picture, sample
 from tests.waiting import until
 
 pytestmark = pytest.mark.models
@@ -154,6 +157,77 @@ def test_masks_come_at_their_photos_size(running: Runtime, made: Job, api: Api) 
     assert small is not None
     large = np.asarray(Image.open(io.BytesIO(packed.read("u2netp/astronaut.png"))).resize((320, 320)))
     assert float(np.abs(large.astype(int) - small).mean()) < 2
+
+
+def test_a_lost_mask_costs_its_photo_and_nothing_else(running: Runtime, api: Api) -> None:
+    service = running.service
+    batch = service.new_batch()
+    names = ("one.png", "two.png")
+    photos = [
+        photo
+        for seed, name in enumerate(names, 60)
+        for photo in service.accept(batch, name, io.BytesIO(encoded(picture(seed=seed)))).photos
+    ]
+    job = service.submit(batch, photos, Recipe(models=("u2netp", "u2net")))
+    until(lambda: service.job(job.id).state.final, within_s=180)
+    service.mask(service.task(job.id, 0)).unlink()
+    found = service.findings(job.id).comparison
+    assert (found.measured, found.to_measure) == (2, 2)
+    assert found.photos[0].distance is None
+    assert found.photos[1].distance is not None
+    assert api.client.get(f"/v1/jobs/{job.id}/report").status_code == 200
+    packed = zipfile.ZipFile(io.BytesIO(api.client.get(f"/v1/jobs/{job.id}/masks").content))
+    assert sorted(packed.namelist()) == ["lost masks.txt", "u2net/one.png", "u2net/two.png", "u2netp/two.png"]
+    assert packed.read("lost masks.txt") == b"u2netp/one.png: process one.png again to have its mask.\n"
+    service.delete(job.id)
+
+
+def test_a_page_that_asks_again_is_told_the_same_until_something_changes(
+    running: Runtime, made: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = running.service
+    first = service.findings_so_far(made.id)
+    read, asked = service._compared.tasks, list[str]()
+
+    def tasks(job_id: str, *which: Any) -> Iterator[Task]:
+        asked.append(job_id)
+        return read(job_id, *which)
+
+    monkeypatch.setattr(service._compared, "tasks", tasks)
+    again = service.findings_so_far(made.id)
+    assert again.comparison is first.comparison
+    assert service.findings_so_far(made.id, weight=0.1).recommendation.weight == 0.1
+    assert asked == []
+    ballot = service.next_ballot(made.id, "Ann").slip
+    assert ballot is not None
+    service.vote(made.id, ballot.id, "Ann", Choice.LEFT)
+    told = service.findings_so_far(made.id)
+    assert told.ranking is not None
+    assert told.ranking.votes == 1
+    assert asked
+    rows = table(zipfile.ZipFile(io.BytesIO(b"".join(service.figures_archive(made.id).chunks))), "votes.csv")
+    assert [(row["voter"], row["choice"]) for row in rows] == [("Ann", "left")]
+    service.undo(made.id, ballot.id, "Ann")
+
+
+def test_the_report_shows_those_most_apart_first_whatever_is_uncertain(running: Runtime, made: Job) -> None:
+    found = running.service.findings(made.id).comparison
+    marked = [
+        replace(photo, tasks=tuple(replace(task, warnings=(UNCERTAIN,)) for task in photo.tasks))
+        if photo.place == least_apart(found.photos)
+        else photo
+        for photo in found.photos
+    ]
+    assert worst_first(marked)[0].place == least_apart(found.photos)
+    assert most_apart(marked)[-1].place == least_apart(found.photos)
+
+
+UNCERTAIN = Warn(code="uncertain", message="m")
+
+
+def least_apart(photos: Sequence[ComparedPhoto]) -> int:
+    far = {one.place: one.distance.disagreement for one in photos if one.distance is not None}
+    return min(far, key=lambda place: far[place])
 
 
 def test_a_job_with_one_model_has_no_report_and_says_why(running: Runtime, api: Api) -> None:

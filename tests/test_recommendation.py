@@ -36,7 +36,7 @@ def test_the_preferred_model_is_named_with_its_evidence() -> None:
     said = recommend(candidates(BOTH, CLEAR), CLEAR)
     assert said.model == "sharp"
     assert said.sentence == (
-        "sharp: preferred in 80 % of 41 votes [66–90], 3.1 × slower than small, the fastest."
+        "sharp: preferred in 80 % of 41 votes [66–90], takes 3.1 × as long as small, the fastest."
     )
     assert said.thin == ()
 
@@ -61,7 +61,7 @@ def test_without_votes_only_speed_is_compared_and_nothing_recommended() -> None:
     assert said.model is None
     assert said.sentence == (
         "Nobody has voted yet, so nothing is known of quality. "
-        "small is the fastest (1.0 s a photo), sharp 3.1 × slower."
+        "small is the fastest (1.0 s a photo), sharp takes 3.1 × as long."
     )
     nothing = recommend(candidates((times("sharp", None), times("small", None)), None), None)
     assert "no model ran here" in nothing.sentence
@@ -93,7 +93,7 @@ def test_masks_of_an_earlier_run_have_no_time_and_a_trial_gives_one() -> None:
     said = recommend(candidates(kept, CLEAR), CLEAR)
     assert "its time is not known, since its masks are from an earlier run" in said.sentence
     trial = {"sharp": (2.0, 24), "small": (0.5, 24)}
-    assert "4.0 × slower than small" in recommend(candidates(kept, CLEAR, trial), CLEAR).sentence
+    assert "takes 4.0 × as long as small" in recommend(candidates(kept, CLEAR, trial), CLEAR).sentence
 
 
 POINTS = st.tuples(st.floats(-3, 3), st.floats(0.01, 100))

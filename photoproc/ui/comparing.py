@@ -18,7 +18,7 @@ def compare_new_photos(photos: PhotoService) -> NoReturn:
 
 def compare_with_another(photos: PhotoService, job: Job) -> NoReturn:
     """Go on to Process, with a job's photos, its recipe, and another model beside its own."""
-    own = job.recipe.task_models
+    own = job.recipe.models
     more = next((name for name in _at_hand(photos) if name not in own), None)
     recipe = job.recipe.model_copy(update={"models": (*own, *([] if more is None else [more]))})
     go_to_process(recipe, again=job.id)

@@ -66,21 +66,37 @@ def show_charts(found: Findings) -> None:
     """Time, quality against time, disagreement; a click shows the photos below."""
     comparison, job_id = found.comparison, found.comparison.job.id
     times, front = charts.latency(comparison), charts.front(found.models)
+    # What a click needs, and no more: the session keeps it.
+    names = {one.place: one.photo.name for one in comparison.photos}
+    bins = charts.bins(comparison.photos)
+    furthest = {one.model: _furthest(comparison, one.model) for one in found.models}
     left, right = st.columns(2, gap="large")
     with left:
         if times is None:
             st.caption("No model ran here: all masks are from an earlier run, so there are no times to show.")
         else:
             said = "Time of each photo with the model loaded; the mark is the median"
-            _chart(times, f"latency-{job_id}", lambda one: _by_photo(comparison, one["place"]), job_id, said)
+            _chart(
+                times,
+                f"latency-{job_id}",
+                lambda one: Chosen(label=names[one["place"]], places=(one["place"],)),
+                job_id,
+                said,
+            )
     with right:
         if comparison.measured:
             said = "How many photos have how much disagreement"
             bars = charts.disagreement(comparison.photos)
-            _chart(bars, f"far-{job_id}", lambda one: _by_bin(comparison, one["bin"]), job_id, said)
+            _chart(bars, f"far-{job_id}", lambda one: _by_bin(bins[one["bin"]]), job_id, said)
     if front is not None:
         said = "Quality against time; on the dashed line no other model is both better and faster"
-        _chart(front, f"front-{job_id}", lambda one: _by_model(comparison, one["model"]), job_id, said)
+        _chart(
+            front,
+            f"front-{job_id}",
+            lambda one: _by_model(one["model"], furthest),
+            job_id,
+            said,
+        )
 
 
 def chosen_photos(job_id: str) -> Chosen | None:
@@ -111,27 +127,29 @@ def _chart(
     st.altair_chart(chart, key=key, on_select=take, selection_mode=charts.SELECTED, alt=said)
 
 
-def _by_photo(found: Comparison, place: int) -> Chosen:
-    name = next(one.photo.name for one in found.photos if one.place == place)
-    return Chosen(label=name, places=(place,))
-
-
-def _by_bin(found: Comparison, number: int) -> Chosen:
-    one = charts.bins(found.photos)[number]
+def _by_bin(one: charts.Bin) -> Chosen:
     return Chosen(label=f"disagreement {one.words}", places=one.places)
 
 
-def _by_model(found: Comparison, model: str) -> Chosen:
-    """The photos on which the model is furthest from the others."""
-    far = [
+def _by_photo(place: int, names: Mapping[int, str]) -> Chosen:
+    return Chosen(label=names[place], places=(place,))
+
+
+def _by_model(model: str, furthest: Mapping[str, tuple[int, ...]]) -> Chosen:
+    far = furthest[model]
+    label = f"{plural(len(far), 'photo')} on which no model is further from the others than {model}"
+    return Chosen(label=label, places=far)
+
+
+def _furthest(found: Comparison, model: str) -> tuple[int, ...]:
+    """The photos on which no model is further from the others than this one."""
+    return tuple(
         one.place
         for one in found.photos
         if one.distance is not None
         and model in one.distance.apart
         and one.distance.apart[model] >= max(one.distance.apart.values())
-    ]
-    label = f"{plural(len(far), 'photo')} on which no model is further from the others than {model}"
-    return Chosen(label=label, places=tuple(far))
+    )
 
 
 def _weight_key(job_id: str) -> str:

@@ -53,8 +53,10 @@ def show_actions(photos: PhotoService, job: Job) -> None:
         if len(job.recipe.task_models) > 1 and st.button("Compare models", icon=":material/compare:"):
             st.switch_page("compare.py", query_params={"job": job.id})
         if over:
-            if len(job.recipe.models) == 1 and st.button(
-                "Compare with another model", icon=":material/compare:"
+            if (
+                len(job.recipe.models) == 1
+                and job.recipe.models == job.recipe.task_models
+                and st.button("Compare with another model", icon=":material/compare:")
             ):
                 compare_with_another(photos, job)
             asked = job.recipe.certainty or job.recipe.task_models != job.recipe.models  # or no model ran

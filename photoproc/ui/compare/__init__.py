@@ -7,6 +7,7 @@ from photoproc.comparison import ComparedPhoto, Comparison, worst_first
 from photoproc.jobs import LEVEL_SIDE, Task, TaskState
 from photoproc.recipe import Recipe
 from photoproc.tags import folders
+from photoproc.timings import latency_s
 from photoproc.ui.component import component
 from photoproc.ui.text import duration
 
@@ -82,7 +83,7 @@ def _shot(task: Task, token: str) -> Mapping[str, object]:
     """What one model made of the photo, or why there is nothing."""
     shot: dict[str, object] = {
         "model": task.model,
-        "time": duration(sum(task.seconds.values())),
+        "time": duration(latency_s(task.seconds)),
         "failed": task.state is TaskState.FAILED,
         "looks": any(warning.needs_look for warning in task.warnings),
         "notes": [warning.message for warning in task.warnings],

@@ -69,9 +69,15 @@ class Viewer {
     this.data = data;
     if (!this.dialog.open) return;
     if (!this.item) return this.dialog.close();
-    const now = JSON.stringify(this.item);
-    if (now !== this.drawn) this.show();
-    else this.place();
+    // Panes are drawn anew only where their pictures are others, or who has zoomed in would lose them.
+    if (this.pictures(this.item) !== this.pictured) this.show();
+    else this.tell(this.item);
+  }
+
+  // What the panes show of a photo.
+  pictures(item) {
+    const shots = item.shots.map(({ model, full, said, time, notes }) => [model, full, said, time, notes]);
+    return JSON.stringify([item.id, shots, this.mode === "heat" ? [item.heat, item.photo] : item.small]);
   }
 
   open(id) {
@@ -96,17 +102,11 @@ class Viewer {
   // Draw the photo that is open, as the mode has it.
   show() {
     const { item } = this;
-    this.drawn = JSON.stringify(item);
+    this.pictured = this.pictures(item);
     address({ photo: item.id });
-    this.place();
-    const name = this.dialog.querySelector(".what .name");
-    name.textContent = name.title = item.name;
-    this.dialog.querySelector(".what .far").textContent = item.disagreement === null ? ""
-      : `disagreement ${percent(item.disagreement)}, at the edges ${percent(item.edge)}`;
+    this.tell(item);
     const { shots } = this;
     if (this.alone >= shots.length) this.alone = null;
-    this.offer(item);
-    this.tags.show(item);
     for (const button of this.dialog.querySelectorAll("[data-mode]")) button.setAttribute("aria-pressed", String(button.dataset.mode === this.mode));
     this.backdrops.hidden = this.data.opaque;
     this.put(this.backdrop);
@@ -119,6 +119,17 @@ class Viewer {
     this.cut(this.cutAt);
     this.move();
     this.sharpen();
+  }
+
+  // Say in words what is known of a photo.
+  tell(item) {
+    this.place();
+    const name = this.dialog.querySelector(".what .name");
+    name.textContent = name.title = item.name;
+    this.dialog.querySelector(".what .far").textContent = item.disagreement === null ? ""
+      : `disagreement ${percent(item.disagreement)}, at the edges ${percent(item.edge)}`;
+    this.offer(item);
+    this.tags.show(item);
   }
 
   side(shots) {
