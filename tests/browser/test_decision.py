@@ -24,7 +24,7 @@ def test_a_bar_shows_its_photos_and_a_point_its_own(page: Page, job: str) -> Non
     bars.first.click()
     expect(count).to_have_text(f"{inside} of 4 photos")
     expect(cards).to_have_count(inside)
-    chip = page.get_by_role("button", name=re.compile("^disagreement 0 to"))
+    chip = page.get_by_role("button", name=re.compile("not only: disagreement 0 to"))
     expect(chip).to_be_visible()
     chip.click()
     expect(count).to_have_text("4 photos")

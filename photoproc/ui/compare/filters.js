@@ -48,6 +48,7 @@ class Filters {
   // The items to show, in order. They come worst first; another order is made only where one was chosen.
   of(items, data) {
     this.data = data;
+    if (!data.chosen) this.forgotten = null; // what is chosen after this is meant, also if it is the same
     this.offer(items, data);
     const found = items.filter((item) => this.fits(item)), { model } = this.values;
     if (!this.order && !model) return found;
