@@ -58,6 +58,7 @@ def disagreement(photos: Sequence[ComparedPhoto]) -> "altair.Chart":
     """How many photos have how much disagreement; a bar's `bin` is its number in `bins`."""
     import altair as alt
 
+    counts = [len(one.places) for one in bins(photos)] or [1]
     rows = [
         {"bin": number, "low": one.low, "high": one.high, "photos": len(one.places), "range": one.words}
         for number, one in enumerate(bins(photos))
@@ -68,7 +69,7 @@ def disagreement(photos: Sequence[ComparedPhoto]) -> "altair.Chart":
         .encode(
             x=alt.X("low:Q", title="Disagreement", bin=alt.Bin(binned=True), axis=alt.Axis(format="%")),
             x2="high:Q",
-            y=alt.Y("photos:Q", title="Photos", axis=alt.Axis(tickMinStep=1, format="d")),
+            y=alt.Y("photos:Q", title="Photos", axis=alt.Axis(values=_whole(max(counts)), format="d")),
             opacity=_unless_others_are_chosen(alt, "bin"),
             tooltip=[alt.Tooltip("range:N", title="Disagreement"), alt.Tooltip("photos:Q", title="Photos")],
         )
@@ -160,7 +161,12 @@ def front(models: Sequence[Candidate]) -> "altair.LayerChart | None":
     if not rows:
         return None
     longest = 1.3 * max(float(row["seconds"]) for row in rows)  # beside a point stands its name
-    x = alt.X("seconds:Q", title="Seconds a photo (median)", scale=alt.Scale(domain=[0, longest]))
+    x = alt.X(
+        "seconds:Q",
+        title="Seconds a photo (median)",
+        scale=alt.Scale(domain=[0, longest]),
+        axis=alt.Axis(tickCount=6),
+    )
     y = alt.Y("quality:Q", title="Preferred to another", axis=alt.Axis(format="%"))
     base = alt.Chart(alt.InlineData(values=rows))
     reach = base.mark_rule(color=_PALE, strokeWidth=2).encode(x=x, y=alt.Y("low:Q", title=""), y2="high:Q")
@@ -200,6 +206,12 @@ def front(models: Sequence[Candidate]) -> "altair.LayerChart | None":
 def _unless_others_are_chosen(alt: Any, field: str, otherwise: float = 1.0) -> Any:
     chosen = alt.selection_point(name=SELECTED, fields=[field])
     return alt.when(chosen).then(alt.value(otherwise)).otherwise(alt.value(0.25))
+
+
+def _whole(most: int) -> list[int]:
+    """A handful of whole numbers from 0 to at least the largest."""
+    step = max(1, math.ceil(most / 5))
+    return list(range(0, most + step, step))
 
 
 def _round_up(value: float) -> float:

@@ -33,7 +33,7 @@ _KEPT_FINDINGS = 4
 _SMALL = 480
 """The longest side of a photo in the report, in pixels."""
 _CHARTS = {
-    "latency": "Seconds a photo with the model loaded; the mark is the median",
+    "latency": "Seconds a photo, runs that had to load the model left out; the mark is the median",
     "front": "How often a model is preferred to another, against its time; dashed: the Pareto front",
     "disagreement": "How many photos have how much disagreement",
 }

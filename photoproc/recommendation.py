@@ -99,27 +99,39 @@ def recommend(
     judged = [one for one in models if one.quality is not None]
     fastest = min(timed, key=_seconds, default=None)
     if not judged:
-        return _by_time(timed, fastest, weight, ratios)
+        return _by_time(models, timed, fastest, weight, ratios)
+    weighs = len(timed) == len(models)  # or a model would lose for want of a measurement
 
     def worth(one: Candidate) -> float:
-        speed = 0.0 if fastest is None or not one.seconds else _seconds(fastest) / one.seconds
+        speed = 0.0 if fastest is None or not weighs else _seconds(fastest) / _seconds(one)
         return weight * (one.quality or 0.0) + (1 - weight) * speed
 
-    best = max([one for one in judged if one.on_front] or judged, key=lambda one: (worth(one), one.quality))
+    best = max(
+        [one for one in judged if one.on_front or not weighs] or judged,
+        key=lambda one: (worth(one), one.quality),
+    )
     thin = _doubts(best, models, ranking)
-    said = f"{best.model}: {_evidence(best, fastest, ratios)}."
+    said = f"{best.model}: {_evidence(best, fastest if weighs else None, ratios)}."
     if ranking is not None and not ranking.enough:
-        said = f"Too early to say. So far {said}"
+        said = f"Too early to say after {_count(ranking.votes, 'vote')}. So far {said}"
     return Recommendation(model=best.model, sentence=said, thin=thin, weight=weight)
 
 
 def _by_time(
-    timed: Sequence[Candidate], fastest: Candidate | None, weight: float, ratios: Sequence[Ratio]
+    models: Sequence[Candidate],
+    timed: Sequence[Candidate],
+    fastest: Candidate | None,
+    weight: float,
+    ratios: Sequence[Ratio],
 ) -> Recommendation:
     """What can be said before the first vote."""
     nobody = "Nobody has voted yet, so nothing is known of quality"
     if fastest is None:
         said = f"{nobody}, and no model ran here: all masks are from earlier runs."
+        return Recommendation(model=None, sentence=said, thin=(), weight=weight)
+    if len(timed) < len(models):
+        untimed = ", ".join(one.model for one in models if one.seconds is None)
+        said = f"{nobody}. Times cannot be compared: {untimed} did not run here. Run a time trial."
         return Recommendation(model=None, sentence=said, thin=(), weight=weight)
     others = [one for one in sorted(timed, key=_seconds) if one is not fastest]
     said = f"{nobody}. {fastest.model} is the fastest ({_short(_seconds(fastest))} a photo)"
@@ -137,6 +149,8 @@ def _evidence(best: Candidate, fastest: Candidate | None, ratios: Sequence[Ratio
         parts.append("its time is not known, since its masks are from an earlier run")
     elif fastest is best:
         parts.append(f"the fastest on the front, {_short(best.seconds)} a photo")
+    elif fastest is None:
+        parts.append(f"{_short(best.seconds)} a photo")
     elif fastest is not None:
         parts.append(f"takes {_times_as_long(best, fastest, ratios)} as {fastest.model}, the fastest")
     return ", ".join(parts)
@@ -145,22 +159,21 @@ def _evidence(best: Candidate, fastest: Candidate | None, ratios: Sequence[Ratio
 def _doubts(best: Candidate, models: Sequence[Candidate], ranking: "Ranking | None") -> tuple[str, ...]:
     """What is weak in the evidence, a sentence each."""
     found = []
-    if ranking is not None and not ranking.enough:
-        found.append(f"{_count(ranking.votes, 'vote')} do not tell the models apart yet.")
-    elif ranking is not None and not ranking.ahead:
+    if ranking is not None and ranking.enough and not ranking.ahead:
         first, second, *_ = (one.model for one in ranking.standings)
         if best.model in (first, second):
             other = second if best.model == first else first
             found.append(f"The votes do not tell it apart from {other}.")
     if ranking is not None and (bad := sum(one.bad for one in ranking.standings) // 2) > ranking.votes / 4:
         found.append(f"In {bad} of {_count(ranking.votes, 'vote')} both were called bad.")
-    if ranking is not None and ranking.side_bias:
-        found.append(f"People chose the left side in {ranking.left.share * 100:.0f} % of decisions.")
     found += [f"{one.model} was not voted on." for one in models if one.quality is None]
     return (*found, *_few(models))
 
 
 def _few(models: Sequence[Candidate]) -> tuple[str, ...]:
+    missing = [one.model for one in models if one.seconds is None]
+    if missing:
+        return (f"Speed is not weighed: {', '.join(missing)} did not run here. Run a time trial.",)
     few = [one for one in models if one.timed < _FEW_TIMES]
     words = ", ".join(f"{one.model} from {one.timed}" for one in few)
     return (f"Times rest on few photos ({words}).",) if few else ()

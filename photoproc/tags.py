@@ -54,9 +54,10 @@ class Tags:
 
     def _name(self, job_id: str, place: int) -> str:
         models = max(1, len(self._tag_book.job(job_id).recipe.task_models))
-        for task in self._tag_book.tasks(job_id, range(place * models, place * models + 1)):
-            return task.photo.name
-        raise not_found("photo")
+        if place >= self._tag_book.job(job_id).photo_count:
+            raise not_found("photo")
+        (task,) = self._tag_book.tasks(job_id, [place * models])
+        return task.photo.name
 
 
 def folders(name: str) -> tuple[str, ...]:

@@ -36,6 +36,8 @@ MAX_FILES = 200
 """So many descriptions are read; a folder with more of them is something else."""
 
 _SUFFIX = ".toml"
+_OTHERS = ("sam", "u2net_cloth_seg")
+"""What else rembg keeps in its folder: they take more than a picture, or give more than a mask."""
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9_-])?")
 _TAKEN = {
     name.casefold()
@@ -115,6 +117,7 @@ def look(folders: Iterable[Path]) -> Found:
     models: dict[str, tuple[ModelSpec, Path]] = {}
     refused: list[Refusal] = []
     places: dict[str, Path] = {}
+    folders = list(folders)
     for count, toml in enumerate(_descriptions(folders)):
         if count == MAX_FILES:
             refused.append(_too_many(toml))
@@ -128,7 +131,23 @@ def look(folders: Iterable[Path]) -> Found:
             models[name] = (read(toml).spec(name), toml.with_name(f"{name}.onnx"))
         except ModelError as error:
             refused.append(Refusal(name=display_name(toml.name), problem=error.problem))
+    refused += _undescribed(folders)
     return Found(models=dict(sorted(models.items())), refused=tuple(refused))
+
+
+def _undescribed(folders: Iterable[Path]) -> Iterator[Refusal]:
+    """The ONNX files flat in a folder that nothing is said of: they may be somebody's model."""
+    for home in dict.fromkeys(folders):
+        for path in _entries(home)[:MAX_FILES]:
+            name = path.name.removesuffix(".onnx")
+            rembgs = name.casefold() in _TAKEN or name.casefold().startswith(_OTHERS)
+            if name == path.name or rembgs or path.with_name(f"{name}{_SUFFIX}").exists():
+                continue
+            shown = display_name(name)
+            message = f"Nothing says what it needs: there is no {shown}{_SUFFIX} beside it."
+            advice = "Write one, with the licence, input_size, mean and std: the README has an example."
+            problem = Problem(code="custom_toml", message=message, advice=advice)
+            yield Refusal(name=display_name(path.name), problem=problem)
 
 
 def check_name(name: str) -> None:
@@ -186,6 +205,7 @@ _REASONS = {
     "extra_forbidden": "there is no such field",
     "too_short": "it has too few numbers",
     "too_long": "it has too many numbers",
+    "tuple_type": "it must be numbers in brackets, [0.5, 0.5, 0.5]",
 }
 
 

@@ -14,6 +14,9 @@ of alpha in a band of 2 % around the edges. It says where to look, not who is ri
 
 def show_times(found: Comparison) -> None:
     """A line a model: what it took here, where it ran."""
+    if found.job.state.final and not any(one.warm or one.cold for one in found.times):
+        st.caption("All masks are from an earlier run: this job has no times. Run a time trial.")
+        return
     st.markdown(_table(found.times))
     notes = [f"Warm: the model was loaded already. {plural(len(found.times), 'model')} shared the machine."]
     if any(one.peak_bytes for one in found.times):

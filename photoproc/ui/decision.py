@@ -10,7 +10,7 @@ from photoproc import charts
 from photoproc.comparison import Comparison
 from photoproc.figures import Findings
 from photoproc.recommendation import WEIGHT
-from photoproc.ui.control import key_of, renew
+from photoproc.ui.control import chosen, draw, key_of, renew
 from photoproc.ui.text import escaped, plural
 
 
@@ -24,7 +24,7 @@ class Chosen:
 
 def chosen_weight(job_id: str) -> float:
     """What quality weighs against speed, as chosen with the slider below."""
-    return float(st.session_state.get(_weight_key(job_id), round(WEIGHT * 100))) / 100
+    return float(chosen(_weight_name(job_id), _asked_weight())) / 100
 
 
 def show_recommendation(found: Findings) -> None:
@@ -36,17 +36,34 @@ def show_recommendation(found: Findings) -> None:
         if said.thin:
             st.caption(escaped(" ".join(said.thin)))
     if found.ranking is not None and found.ranking.votes:
-        weigh.slider(
-            "Weight of quality against speed",
-            0,
-            100,
-            round(WEIGHT * 100),
-            step=5,
-            format="%d %%",
-            key=_weight_key(job_id),
-            help="The recommended model has the largest weight × quality + (1 − weight) × (the fastest "
-            "time ÷ its time). Quality is the chance to be preferred, by the votes.",
-        )
+        with weigh:
+            _choose_weight(job_id)
+
+
+def _choose_weight(job_id: str) -> None:
+    """The slider; what it says is in the address, where it is not what anybody begins with."""
+    weight = draw(
+        st.slider,
+        "Weight of quality against speed",
+        0,
+        100,
+        name=_weight_name(job_id),
+        begin=_asked_weight(),
+        step=5,
+        format="%d %%",
+        help="The recommended model has the largest weight × quality + (1 − weight) × (the fastest "
+        "time ÷ its time). Quality is the chance to be preferred, by the votes.",
+    )
+    if weight == round(WEIGHT * 100):
+        st.query_params.pop("weight", None)
+    elif weight != _asked_weight():
+        st.query_params["weight"] = str(weight)
+
+
+def _asked_weight() -> int:
+    """In per cent, as the address has it."""
+    asked = st.query_params.get("weight", "")
+    return int(asked) if asked.isdecimal() and int(asked) <= 100 else round(WEIGHT * 100)
 
 
 def show_take_away(found: Findings, token: str) -> None:
@@ -75,7 +92,7 @@ def show_charts(found: Findings) -> None:
         if times is None:
             st.caption("No model ran here: all masks are from an earlier run, so there are no times to show.")
         else:
-            said = "Time of each photo with the model loaded; the mark is the median"
+            said = "Time of each photo, runs that had to load the model left out; the mark is the median"
             _chart(
                 times,
                 f"latency-{job_id}",
@@ -152,7 +169,7 @@ def _furthest(found: Comparison, model: str) -> tuple[int, ...]:
     )
 
 
-def _weight_key(job_id: str) -> str:
+def _weight_name(job_id: str) -> str:
     return f"weight-{job_id}"
 
 

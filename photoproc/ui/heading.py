@@ -24,9 +24,10 @@ def show_title(photos: PhotoService, job: Job) -> None:
 def offer_to_delete(photos: PhotoService, job: Job, label: str, after: Callable[[], object]) -> None:
     """A button that says what goes with the job, and one that deletes it."""
     with st.popover(label, icon=":material/delete:"):
+        more = ", its votes, tags and time trial" if len(job.recipe.task_models) > 1 else ""
         st.markdown(
             f"Delete “{escaped(job.title)}” with its {plural(job.photo_count, 'photo')} "
-            f"and {plural(job.counts.done, 'cutout')}? This cannot be undone."
+            f"and {plural(job.counts.done, 'cutout')}{more}? This cannot be undone."
         )
         if st.button("Delete for good"):
             photos.delete(job.id)

@@ -59,7 +59,7 @@ def _sorted(job: Job, *, look: bool) -> bool:
 
 def _sorted_words(job: Job, shown: str) -> str:
     if _sorted(job, look=shown == _LOOK):
-        return "Most uncertain first"
+        return "Most uncertain first" if job.counts.needs_look else "No photo is uncertain"
     return "In their order; those the model is uncertain about come first when the job has finished"
 
 

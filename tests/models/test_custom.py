@@ -82,7 +82,7 @@ def test_all_fields_are_read(tmp_path: Path) -> None:
         (("input_size", "[0, 320]"), "input_size.0: should be greater than or equal to 16."),
         (("input_size", "[320, 5000]"), "input_size.1: should be less than or equal to 4096."),
         (("input_size", '["320", 320]'), "input_size.0: should be a valid integer."),
-        (("input_size", "320"), "input_size: should be a valid tuple."),
+        (("input_size", "320"), "input_size: it must be numbers in brackets, [0.5, 0.5, 0.5]."),
         (("mean", "[0, 0]"), "mean.2: it is missing."),
         (("mean", "[nan, 0, 0]"), "mean.0: should be a finite number."),
         (("mean", "[inf, 0, 0]"), "mean.0: should be a finite number."),
@@ -236,9 +236,13 @@ def test_both_layouts_and_all_folders_are_looked_at_and_the_first_of_a_name_is_t
     assert "There is a model deep already" in found.refused[0].problem.message
 
 
-def test_models_without_a_description_are_nobodys_business(tmp_path: Path) -> None:
-    (tmp_path / "sam.onnx").write_bytes(b"")
-    assert custom.look([tmp_path]) == custom.Found(models={}, refused=())
+def test_a_model_without_a_description_is_told_of_and_rembgs_own_are_not(tmp_path: Path) -> None:
+    for name in ("sam.onnx", "u2net.onnx", "ours.onnx", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    found = custom.look([tmp_path])
+    assert found.models == {}
+    assert [(one.name, one.problem.code) for one in found.refused] == [("ours.onnx", "custom_toml")]
+    assert "there is no ours.toml beside it" in found.refused[0].problem.message
 
 
 def test_a_folder_full_of_other_things_is_not_read_to_its_end(tmp_path: Path) -> None:

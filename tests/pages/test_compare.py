@@ -8,6 +8,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from photoproc.jobs import Job
+from photoproc.judging import Choice
 from photoproc.models.weights import Phase
 from photoproc.recipe import Recipe
 from photoproc.service import DASHBOARD, PhotoService
@@ -87,6 +88,24 @@ def test_what_the_models_come_to_stands_on_top_and_can_be_taken_away(
     assert not app.get("vega_lite_chart"), "charts are drawn for who opens them"
     app.session_state[f"charts-{made.id}"] = True
     assert len(healthy(app.run()).get("vega_lite_chart")) >= 1
+
+
+def test_the_weight_of_quality_is_in_the_address(service: PhotoService, made: Job) -> None:
+    assert "Weight of quality against speed" not in [
+        one.label for one in dashboard("compare.py", job=made.id).slider
+    ]
+    ballot = service.next_ballot(made.id, "Ann").slip
+    assert ballot is not None
+    service.vote(made.id, ballot.id, "Ann", Choice.LEFT)
+    app = dashboard("compare.py", job=made.id, weight="25")
+    (slider,) = app.slider
+    assert slider.value == 25
+    slider.set_value(40)
+    healthy(app.run())
+    assert "40" in app.query_params["weight"]
+    links = {link.proto.label: link.proto.url for link in app.get("link_button")}
+    assert "&weight=0.4&" in links["Report"]
+    service.undo(made.id, ballot.id, "Ann")
 
 
 def test_the_job_leads_to_its_comparison_and_back(service: PhotoService, made: Job) -> None:
