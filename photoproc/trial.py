@@ -137,8 +137,11 @@ class Trials:
                 lock.acquire(blocking=False)
             except Timeout as error:
                 raise self._another(job, None) from error
+            before = self._kept(job_id)
+            told = None if before is None else before[0].told
             trial = Trial(
                 job_id=job_id,
+                earlier=None if told is None else replace(told, earlier=None),
                 state=TrialState.WAITING,
                 models=tuple(each),
                 photos=tuple(TrialPhoto(place=place, name=photo.name) for place, photo in measured),

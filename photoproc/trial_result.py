@@ -130,6 +130,13 @@ class Trial:
     turn: Turn | None = None
     """The run that is under way."""
     done: int = 0
+    earlier: "Trial | None" = None
+    """The one before, whose figures stand while this one has none of its own."""
+
+    @property
+    def told(self) -> "Trial | None":
+        """The one whose figures stand: this one once it has ended with a finished round, else `earlier`."""
+        return self if self.others and self.figures else self.earlier
 
     @property
     def total(self) -> int:
@@ -156,9 +163,19 @@ class Kept:
 
 
 def kept(trial: Trial, token: str) -> Kept:
-    """A trial as its records; `token` is that of its runs."""
-    record: dict[str, Any] = {
-        "token": token,
+    """A trial as its records, with the figures of the one that is `told`; `token` is that of its runs."""
+    told, earlier = trial.told, None
+    if told is not None and told is not trial:
+        earlier = {**_record(told), "token": ""}
+    figures = trial.figures if told is None else told.figures
+    return Kept(
+        record={**_record(trial), "token": token, "earlier": earlier},
+        figures=[_figures_record(one) for one in figures],
+    )
+
+
+def _record(trial: Trial) -> dict[str, Any]:
+    return {
         "state": trial.state.value,
         "models": list(trial.models),
         "photos": [asdict(photo) for photo in trial.photos],
@@ -170,11 +187,16 @@ def kept(trial: Trial, token: str) -> Kept:
         "others": [None if share is None else round(share, 4) for share in trial.others],
         "left_out": [asdict(photo) for photo in trial.left_out],
     }
-    return Kept(record=record, figures=[_figures_record(one) for one in trial.figures])
 
 
 def trial_of(job_id: str, record: Mapping[str, Any]) -> Trial:
     """A trial from its records, as the store hands them out."""
+    earlier = record.get("earlier")
+    if earlier is not None:
+        return replace(
+            trial_of(job_id, {**record, "earlier": None, "figures": []}),
+            earlier=trial_of(job_id, {**earlier, "figures": record["figures"]}),
+        )
     figures = tuple(
         ModelFigures(**{**one, "rounds": tuple(tuple(took) for took in one["rounds"])})
         for one in record["figures"]

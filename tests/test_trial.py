@@ -666,6 +666,32 @@ def test_a_result_is_read_again_after_a_restart(desk: Desk) -> None:
     again.store.close()
 
 
+def test_earlier_figures_stand_until_another_trial_has_ended_with_a_round(desk: Desk) -> None:
+    job = desk.done(1)
+    desk.service.start_trial(job.id, rounds=2)
+    first = desk.ended(job)
+    assert (first.told, first.earlier) == (first, None)
+    desk.bench.open.clear()
+    for _ in range(2):  # stopped twice: it is still the first that stands
+        desk.service.start_trial(job.id, rounds=1)
+        until(lambda: desk.trial(job).state is TrialState.RUNNING)
+        assert desk.trial(job).told == first
+        desk.service.stop_trial(job.id)
+        stopped = desk.ended(job)
+        assert (stopped.state, stopped.figures, stopped.told) == (TrialState.STOPPED, (), first)
+    desk.service.start_trial(job.id, rounds=1)
+    until(lambda: desk.trial(job).state is TrialState.RUNNING)
+    desk.service.end_trials()
+    assert (desk.trial(job).state, desk.trial(job).told) == (TrialState.INTERRUPTED, first)
+    desk.bench.open.set()
+    desk.store.close()
+    again = Desk(desk.settings)
+    again.service.start_trial(job.id, rounds=1)
+    last = again.ended(job)
+    assert (last.told, last.earlier, len(last.figures[0].rounds)) == (last, None, 1)
+    again.store.close()
+
+
 def test_a_server_that_was_killed_leaves_an_interrupted_trial_not_a_running_one(desk: Desk) -> None:
     job = desk.done(1)
     desk.bench.open.clear()

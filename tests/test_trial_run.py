@@ -195,8 +195,10 @@ def test_a_key_waits_for_other_peoples_photos_and_the_dashboard_does_not(
         monkeypatch.setattr(service, "_rests_until", 0.0)  # whatever ran before
         local_link = {"X-Api-Key": service.sign(DASHBOARD)}
         begun = api.client.post(address, params={"rounds": 1}, headers=local_link)
-        assert (begun.status_code, begun.json()["left_out"]) == (202, [])
+        assert (begun.status_code, begun.json()["left_out"], begun.json()["earlier"]) == (202, [], None)
         ended(running, service.job(mine))
+        again = api.client.post(address, params={"rounds": 1}, headers=anna)
+        assert again.json()["code"] == "others_wait"
         service.delete(theirs)
     service.delete(mine)
 

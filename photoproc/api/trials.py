@@ -86,7 +86,7 @@ class TrialOut(shapes.Shape):
 
     `photos` are those that count, `left_out` those that a model failed on. `others` has for each finished
     round which share of all cores' time other work took; `disturbed` are the rounds (from 1) in which that
-    was more than a tenth.
+    was more than a tenth. `earlier` is the trial before, while this one has no figures of finished rounds.
     """
 
     job: str
@@ -105,6 +105,7 @@ class TrialOut(shapes.Shape):
     disturbed: list[int]
     models: list[FiguresOut]
     ratios: list[RatioOut]
+    earlier: "TrialOut | None"
 
 
 def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
@@ -121,9 +122,9 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         """Each model alone, in turn on the same photos, in several rounds, for 15 minutes at most; this
         server begins no task meanwhile.
 
-        Takes the place of an earlier one. Where one of this job runs already, that one is the answer. With
-        an API key it is refused (`others_wait`) while photos of others wait or run; and with or without
-        one, while any do, for as long after a trial as that took.
+        Takes the place of an earlier one, once it has ended with a finished round. Where one of this job
+        runs already, that one is the answer. With an API key it is refused (`others_wait`) while photos of
+        others wait or run; and with or without one, while any do, for as long after a trial as that took.
         """
         if not caller.sees(service().job(job_id)):
             raise not_found("job")
@@ -169,6 +170,7 @@ def _shown(trial: Trial) -> TrialOut:
         disturbed=list(trial.disturbed),
         models=[_figures(one) for one in trial.figures],
         ratios=[_ratio(one) for one in trial.ratios],
+        earlier=None if trial.earlier is None or trial.told is trial else _shown(trial.earlier),
     )
 
 

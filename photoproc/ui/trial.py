@@ -43,6 +43,8 @@ def time_trial(photos: PhotoService, job_id: str) -> None:
         now = photos.trial(job_id)
         if now is not None and not now.state.final:
             _show_progress(photos, now)
+            if now.told is not None:
+                show_figures(now.told)
             return
         if now is not None:
             show_result(now)
@@ -92,16 +94,22 @@ def progress_words(trial: Trial) -> str:
 
 
 def show_result(trial: Trial) -> None:
-    """What came of a trial that has ended."""
+    """What came of a trial that has ended; the figures of the one before where it has none."""
     if trial.problem is not None:
         what = {TrialState.FAILED: "failed", TrialState.INTERRUPTED: "was interrupted"}.get(trial.state)
         if what is None:
             st.info("The time trial was stopped.", icon=":material/info:")
         else:
             st.warning(f"The time trial {what}. {said(trial.problem)}", icon=":material/warning:")
+    if trial.told is not trial:
+        say_what_was_left_out(trial)
+    if trial.told is not None:
+        show_figures(trial.told)
+
+
+def show_figures(trial: Trial) -> None:
+    """What was measured, and how."""
     say_what_was_left_out(trial)
-    if not trial.others:
-        return
     ended = trial.finished_at or trial.started_at
     names = "\n".join(f"- {escaped(photo.name)}" for photo in trial.photos)
     st.markdown(f"**Time trial** · {verdict(trial.figures, trial.ratios)}")

@@ -180,3 +180,17 @@ def test_photos_that_were_left_out_are_named_with_the_reason(service: PhotoServi
     (told,) = [one.value for one in app.warning if "left out" in one.value]
     assert told.startswith("1 photo left out, with all runs on it. u2net failed in round 2, on “\\<i\\>c")
     assert "**Time trial** · u2netp is the fastest" in plain(app)
+
+
+@pytest.mark.models
+def test_a_trial_that_came_to_nothing_leaves_the_figures_of_the_one_before(
+    service: PhotoService, made: Job
+) -> None:
+    before = trial(SMALL, LARGE, job_id=made.id)
+    problem = Problem(code="trial_stopped", message="It was stopped.")
+    stopped = {"state": TrialState.STOPPED, "problem": problem, "others": (), "figures": ()}
+    keep(service, made, earlier=before, **stopped)
+    app = dashboard("compare.py", job=made.id)
+    assert "The time trial was stopped." in "\n".join(one.value for one in app.info)
+    assert "**Time trial** · u2netp is the fastest; u2net takes 3.1 × as long" in plain(app)
+    assert "8 photos, 3 rounds" in plain(app)
