@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,13 +18,15 @@ from photoproc.blobs import Blobs
 from photoproc.child import Order, Report
 from photoproc.clock import Clock
 from photoproc.engine import Engine
-from photoproc.errors import TaskError
+from photoproc.errors import Problem, TaskError
+from photoproc.timings import latency_s
 from photoproc.trial_result import ModelFigures, Turn
 
 Answer = TypeVar("Answer")
 
 _ROUNDS = 3
 _RUNS = 12
+_NOT_THE_PHOTOS_FAULT = ("cancelled", "disk_full", "engine_restarted", "engine_stopped", "weights_changed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +56,8 @@ def rounds_for(photos: int) -> int:
     return max(_ROUNDS, math.ceil(_RUNS / max(1, photos)))
 
 
-def spread_over(places: Sequence[int], count: int) -> list[int]:
-    """So many of them, evenly spread from the first to the last; all where they are no more."""
-    if len(places) <= count:
-        return list(places)
-    if count == 1:
-        return [places[len(places) // 2]]
-    return [places[round(number * (len(places) - 1) / (count - 1))] for number in range(count)]
+class _UnfitError(TaskError):
+    """A model failed on the photo of the turn."""
 
 
 class Measuring:
@@ -80,13 +78,17 @@ class Measuring:
         self._rounds: list[dict[str, list[Report]]] = []
         self._others: list[float | None] = []
         self.ending = threading.Event()
+        self.photos = tuple(range(len(plan.photos)))
+        """The plan's photos that are measured, by their places in it; turns count in these."""
+        self.left_out: tuple[tuple[int, Problem], ...] = ()
+        """Those that a model failed on, and how."""
         self.turn: Turn | None = None
         self.done = 0
 
     @property
     def others(self) -> tuple[float | None, ...]:
         """For each finished round, which share of all cores' time other work took."""
-        return tuple(self._others)
+        return tuple(self._others) if self.photos else ()
 
     def stop(self) -> None:
         """End it soon: `run` raises TaskError cancelled."""
@@ -97,43 +99,79 @@ class Measuring:
                 engine.cancel(future)
 
     def run(self) -> None:
-        """All runs; fewer rounds where they take longer than the limit, but one at least.
+        """All runs. Fewer rounds where they take longer than the limit; an error where that is none.
 
-        Raises TaskError: child_crashed, task_timeout, cancelled, trial_too_long, or the problem a run met.
+        A photo that a model fails on is left out, with its earlier runs, and the round is begun anew
+        without it, in fresh children. Raises TaskError: the failure of the last photo there was,
+        trial_too_long, cancelled, child_crashed where a child died between runs, disk_full, weights_changed.
         """
         until = self._clock.monotonic() + self._limit_s
-        with ExitStack() as stack:
-            for model in self._plan.orders:
-                engine = self._engines[model] = self._engine_of()
-                stack.callback(engine.stop)
-            for engine in self._engines.values():
-                self._ask(engine, child.warm_up)
-            for model in self._plan.orders:
-                self._run(Turn(round=0, photo=0, model=model))
-            every = turns(list(self._plan.orders), len(self._plan.photos), self._plan.rounds)
-            a_round = len(self._plan.orders) * len(self._plan.photos)
-            for _ in range(self._plan.rounds):
-                load, made = _Load(self._pids(), self._clock), dict[str, list[Report]]()
-                for turn in (next(every) for _ in range(a_round)):
-                    if self._clock.monotonic() >= until:
-                        self._end_early()
-                        return
-                    made.setdefault(turn.model, []).append(self._run(turn))
-                self._others.append(load.others())
-                self._rounds.append(made)
+        while len(self._rounds) < self._plan.rounds:
+            try:
+                if not self._go_on(until):
+                    break
+            except _UnfitError as error:
+                self._leave_out(error.problem)
+                if not self.photos:
+                    raise
+        if not self._rounds:
+            raise TaskError(
+                "trial_too_long",
+                f"Not one round was finished within {self._limit_s / 60:g} minutes.",
+                "Run it with fewer photos.",
+            )
 
     def figures(self) -> tuple[ModelFigures, ...]:
         """What each model took in the rounds that are finished, once each was loaded."""
         rounds = list(self._rounds)
-        if len(self._cold) < len(self._plan.orders):
+        if not self._cold or not self.photos:
             return ()
         return tuple(
             _figures(model, cold, [one[model] for one in rounds]) for model, cold in self._cold.items()
         )
 
+    def _go_on(self, until: float) -> bool:
+        """Load each model in a fresh child, then run the rounds that are left; False where time is up."""
+        if self._clock.monotonic() >= until:
+            return False
+        cold: dict[str, Report] = {}
+        models, photos = list(self._plan.orders), len(self.photos)
+        self.done = len(self._rounds) * len(models) * photos
+        with ExitStack() as stack:
+            for model in models:
+                engine = self._engines[model] = self._engine_of()
+                stack.callback(engine.stop)
+            for engine in self._engines.values():
+                self._ask(engine, child.warm_up)
+            for model in models:
+                cold[model] = self._run(Turn(round=0, photo=0, model=model))
+            self._cold = cold
+            every = groupby(turns(models, photos, self._plan.rounds), key=lambda turn: turn.round)
+            for number, its_turns in every:
+                if number <= len(self._rounds):
+                    continue
+                load, made = _Load(self._pids(), self._clock), dict[str, list[Report]]()
+                for turn in its_turns:
+                    if self._clock.monotonic() >= until:
+                        return False
+                    made.setdefault(turn.model, []).append(self._run(turn))
+                self._others.append(load.others())
+                self._rounds.append(made)
+        return True
+
+    def _leave_out(self, problem: Problem) -> None:
+        """Forget the photo of the turn, and what was measured of it."""
+        assert self.turn is not None
+        place, self.turn = self.turn.photo, None
+        self.left_out += ((self.photos[place], problem),)
+        self.photos = (*self.photos[:place], *self.photos[place + 1 :])
+        for made in self._rounds:
+            for reports in made.values():
+                del reports[place]
+
     def _run(self, turn: Turn) -> Report:
         self.turn = turn
-        name, path = self._plan.photos[turn.photo]
+        name, path = self._plan.photos[self.photos[turn.photo]]
         token = f"trial-{uuid.uuid4().hex}"
         try:
             order = replace(self._plan.orders[turn.model], photo=path, outbox=self._blobs.outbox(token))
@@ -141,18 +179,17 @@ class Measuring:
         except TaskError as error:
             if error.problem.code == "cancelled":
                 raise
-            raise _failed(
-                turn, name, error.problem.code, error.problem.message, error.problem.advice
-            ) from error
+            raise _failed(turn, name, error.problem) from error
         finally:
             self._blobs.empty_outbox(token)
         if report.problem is not None:
-            problem = report.problem
-            raise _failed(turn, name, problem.code, problem.message, problem.advice)
-        if turn.round == 0:
-            self._cold[turn.model] = report
-        elif "load" in (report.seconds or {}):
-            raise _failed(turn, name, "child_crashed", "Its process had died and was replaced.", "")
+            raise _failed(turn, name, report.problem)
+        if turn.round and "load" in (report.seconds or {}):
+            raise TaskError(
+                "child_crashed",
+                f"The process of {turn.model} died between two runs, before round {turn.round} was over.",
+                "Run it again.",
+            )
         self.done += 1
         return report
 
@@ -167,14 +204,6 @@ class Measuring:
         finally:
             with self._lock:
                 self._asked = None
-
-    def _end_early(self) -> None:
-        if not self._rounds:
-            raise TaskError(
-                "trial_too_long",
-                f"Not one round was finished within {self._limit_s / 60:g} minutes.",
-                "Run it with fewer photos.",
-            )
 
     def _pids(self) -> list[int]:
         return [one.pid for engine in self._engines.values() for one in engine.children()]
@@ -204,7 +233,7 @@ def _figures(model: str, cold: Report, rounds: Sequence[Sequence[Report]]) -> Mo
     return ModelFigures(
         model=model,
         cold=dict(cold.seconds or {}),
-        rounds=tuple(tuple(sum((report.seconds or {}).values()) for report in made) for made in rounds),
+        rounds=tuple(tuple(latency_s(report.seconds or {}) for report in made) for made in rounds),
         steps={step: statistics.fmean(run.get(step, 0.0) for run in runs) for step in steps},
         provider=cold.provider,
         threads=cold.threads,
@@ -212,6 +241,8 @@ def _figures(model: str, cold: Report, rounds: Sequence[Sequence[Report]]) -> Mo
     )
 
 
-def _failed(turn: Turn, name: str, code: str, message: str, advice: str) -> TaskError:
+def _failed(turn: Turn, name: str, problem: Problem) -> TaskError:
     when = f"in round {turn.round}" if turn.round else "when it was loaded"
-    return TaskError(code, f"{turn.model} failed {when}, on “{name}”: {message}", advice or "Run it again.")
+    kind = TaskError if problem.code in _NOT_THE_PHOTOS_FAULT else _UnfitError
+    message = f"{turn.model} failed {when}, on “{name}”: {problem.message}"
+    return kind(problem.code, message, problem.advice or "Run it again.")

@@ -121,6 +121,15 @@ def _trial(found: Findings) -> list[Table]:
         f"{_count(len(trial.photos), 'photo')}, {_count(len(trial.others), 'round')}, while jobs waited.",
         *map(_ratio, trial.ratios),
     ]
+    if any(one.interval for one in trial.figures):
+        notes.append(
+            "Intervals are for photos like these, by the sign test over photos, each of which counts once."
+        )
+    if trial.left_out:
+        notes.append(
+            f"{_count(len(trial.left_out), 'photo')} left out, since a model failed: "
+            f"{', '.join(one.name for one in trial.left_out)}."
+        )
     if trial.disturbed:
         notes.append(
             f"Other work disturbed {_count(len(trial.disturbed), 'round')}: the times may be too long."
@@ -132,7 +141,7 @@ def _trial(found: Findings) -> list[Table]:
 def _ratio(one: Ratio) -> str:
     said = f"{one.slower} takes {one.times:.2f} × as long as {one.faster}"
     if one.interval is None:
-        return f"{said}, in too few runs to be sure."
+        return f"{said}, in too few photos to be sure."
     said += f" [{one.interval[0]:.2f}–{one.interval[1]:.2f}]"
     return f"{said}." if one.told_apart else f"{said}: the two cannot be told apart."
 

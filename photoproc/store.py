@@ -15,7 +15,8 @@
     recipes:<owner>        the recipes somebody saved, by name
     uncertain:<job>:<k>    the tasks whose model is uncertain, and how much, of five hundred a record
     apart:<job>:<k>        how far the masks of its photos are from each other, fifty photos a record
-    trial:<job>            its last time trial, and in trial:<job>:<model> what each model took
+    trial:<job>            its last time trial (and the one whose figures stand, where that is an earlier one)
+    trial:<job>:<model>    what the model took in it
     trialing               the token of the time trial that was begun last, whatever the job
     ballots:<job>…         votes on its cutouts
     tags:<job>:<k>         the tags people gave its photos, twelve photos a record

@@ -1,32 +1,31 @@
 """Time trials: what each model of a job takes alone on the machine, on the same photos, in turn.
 
-The worker begins no task meanwhile. Whoever runs one holds a lock on the data folder, which ends with its
+The server's worker begins no task meanwhile; that of another server on the same data folder does, and what
+it takes counts as other work. Whoever runs one holds a lock on the data folder, which ends with its
 server: a record that says “running” while nobody holds the lock is of a trial that was interrupted.
 """
 
+import math
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 
 import structlog
 from filelock import FileLock, Timeout
 
 from photoproc.blobs import Blobs
-from photoproc.child import Order
 from photoproc.clock import Clock
 from photoproc.engine import Engine
-from photoproc.errors import InputError, ModelError, PhotoprocError, Problem, ServiceError, not_found
-from photoproc.jobs import Job, Photo, TaskState
-from photoproc.measuring import Measuring, Plan, rounds_for, spread_over
-from photoproc.models.catalogue import VITMATTE
+from photoproc.errors import PhotoprocError, Problem, ServiceError, not_found
+from photoproc.jobs import Job
+from photoproc.measuring import Measuring, Plan, rounds_for
 from photoproc.models.weights import Weights
-from photoproc.recipe import NO_MODEL
 from photoproc.settings import Settings
 from photoproc.store import Store
-from photoproc.trial_result import Kept, Trial, TrialPhoto, TrialState, kept, trial_of
+from photoproc.trial_plan import chosen, orders
+from photoproc.trial_result import Kept, LeftOut, Trial, TrialPhoto, TrialState, kept, trial_of
 from photoproc.worker import Worker
 
 log = structlog.get_logger()
@@ -68,9 +67,14 @@ class _Running:
 
     def now(self) -> Trial:
         """How it stands."""
+        photos, left_out = self.measuring.photos, self.measuring.left_out
         return replace(
             self.trial,
             state=self.state,
+            photos=tuple(self.trial.photos[place] for place in photos),
+            left_out=tuple(
+                LeftOut(**asdict(self.trial.photos[place]), problem=problem) for place, problem in left_out
+            ),
             turn=self.measuring.turn,
             done=self.measuring.done,
             others=self.measuring.others,
@@ -97,6 +101,7 @@ class Trials:
         self._engine_of = engine_of
         self._beginning = threading.Lock()
         self._runs: _Running | None = None
+        self._rests_until = -math.inf
         self._left = False
 
     @property
@@ -104,17 +109,21 @@ class Trials:
         """Whether this server runs a time trial now, so that jobs wait."""
         return self._runs is not None
 
-    def start_trial(self, job_id: str, *, photos: int = PHOTOS, rounds: int | None = None) -> Trial:
+    def start_trial(
+        self, job_id: str, *, photos: int = PHOTOS, rounds: int | None = None, by: str = ""
+    ) -> Trial:
         """Measure a job's models, in the background, on so many of its photos (spread over the job).
 
         Without `rounds` there are as many as make twelve runs of each model, and three at least. Where one
-        of this job runs already, it is that one. Raises not_found, InputError (no_model, no_photos),
-        ModelError weights_missing, and ServiceError (trial_running, stopping).
+        of this job runs already, it is that one. `by` is the API key that asks: its trial holds up nobody
+        else's tasks. While there are tasks to run, a trial waits its turn for as long as the last one took.
+        Raises not_found, InputError (no_model, no_photos), ModelError weights_missing, and ServiceError
+        (trial_running, others_wait, stopping).
         """
         job = self._trial_store.job(job_id)
-        orders = self._orders(job)
-        chosen = self._chosen(job, photos)
-        rounds = rounds or rounds_for(len(chosen))
+        each = orders(job, weights=self._trial_weights, blobs=self._trial_files, settings=self._trial_limits)
+        measured = chosen(job, photos, store=self._trial_store)
+        rounds = rounds or rounds_for(len(measured))
         with self._beginning:
             if self._left:
                 raise ServiceError("stopping", "The server is stopping.", "Start it again.")
@@ -122,23 +131,27 @@ class Trials:
                 if self._runs.trial.job_id == job_id:
                     return self._runs.now()
                 raise self._another(job, self._runs.trial.job_id)
+            self._give_way(by)
             lock = self._lock()
             try:
                 lock.acquire(blocking=False)
             except Timeout as error:
                 raise self._another(job, None) from error
+            before = self._kept(job_id)
+            told = None if before is None else before[0].told
             trial = Trial(
                 job_id=job_id,
+                earlier=None if told is None else replace(told, earlier=None),
                 state=TrialState.WAITING,
-                models=tuple(orders),
-                photos=tuple(TrialPhoto(place=place, name=photo.name) for place, photo in chosen),
+                models=tuple(each),
+                photos=tuple(TrialPhoto(place=place, name=photo.name) for place, photo in measured),
                 rounds=rounds,
                 threads=self._trial_limits.threads_per_child,
                 started_at=self._trial_clock.now(),
             )
             plan = Plan(
-                orders=orders,
-                photos=[(photo.name, self._trial_files.photo(job_id, photo.sha256)) for _, photo in chosen],
+                orders=each,
+                photos=[(photo.name, self._trial_files.photo(job_id, photo.sha256)) for _, photo in measured],
                 rounds=rounds,
             )
             measuring = Measuring(
@@ -229,6 +242,7 @@ class Trials:
         trial, measuring = running.trial, running.measuring
         problem: Problem | None
         state, problem = TrialState.FAILED, _UNKNOWN
+        begun = self._trial_clock.monotonic()
         log.info("trial_started", job=trial.job_id, models=len(trial.models), photos=len(trial.photos))
         try:
             with self._holds.held():
@@ -252,7 +266,8 @@ class Trials:
                 self._keep(ended, running.token)
             finally:
                 with self._beginning:
-                    self._runs = None
+                    now = self._trial_clock.monotonic()
+                    self._runs, self._rests_until = None, 2 * now - begun
                     running.lock.release()
 
     def _wait_until_quiet(self, running: _Running) -> None:
@@ -269,54 +284,25 @@ class Trials:
                     "Run it again when the queue is empty.",
                 )
 
-    def _orders(self, job: Job) -> dict[str, Order]:
-        """An order a model. No mask that was kept is told of, so that the model has to run."""
-        recipe, ready, specs = job.recipe, self._trial_weights.ready(), self._trial_weights.specs()
-        if NO_MODEL in recipe.task_models:
-            raise InputError(
-                "no_model",
-                f"“{job.title}” keeps its backgrounds: no model runs, there is nothing to measure.",
-                "Process its photos again with a model.",
+    def _give_way(self, by: str) -> None:
+        """Raise ServiceError others_wait where tasks go first; see `start_trial`."""
+        owners = set()
+        for job_id in self._trial_store.unfinished():
+            with suppress(ServiceError):  # deleted meanwhile
+                owners.add(self._trial_store.job(job_id).owner)
+        if by and owners - {by}:
+            raise ServiceError(
+                "others_wait",
+                "Other people have photos in the queue, which would wait until the time trial has ended.",
+                "Run it when the queue is empty.",
             )
-        needed = [*recipe.task_models, *([VITMATTE.name] if recipe.edges.method == "vitmatte" else [])]
-        missing = [name for name in needed if name not in ready]
-        if missing:
-            raise ModelError(
-                "weights_missing",
-                f"The weights of {', '.join(missing)} are not here yet.",
-                "Download them on the System page, then run the time trial.",
+        rest_s = self._rests_until - self._trial_clock.monotonic()
+        if owners and rest_s > 0:
+            raise ServiceError(
+                "others_wait",
+                "Photos in the queue have waited for the last time trial; now it is their turn.",
+                f"Run it when the queue is empty, or in {math.ceil(rest_s)} s.",
             )
-        picture = recipe.picture
-        return {
-            model: Order(
-                photo=Path(),
-                recipe_json=recipe.to_json(),
-                model=specs[model],
-                weights=ready[model],
-                mask=None,
-                outbox=Path(),
-                max_pixels=self._trial_limits.max_pixels,
-                background=None if picture is None else self._trial_files.photo(job.id, picture),
-                refiner=ready.get(VITMATTE.name),
-            )
-            for model in recipe.task_models
-        }
-
-    def _chosen(self, job: Job, count: int) -> list[tuple[int, Photo]]:
-        """Photos spread over the job, with their places: those that no model failed on, as far as known."""
-        states, models = self._trial_store.states(job.id), len(job.recipe.task_models)
-        rows = [states[start : start + models] for start in range(0, len(states), models)]
-        for unfit in ({TaskState.FAILED.code, TaskState.SKIPPED.code}, {TaskState.FAILED.code}):
-            places = [place for place, row in enumerate(rows) if not unfit & set(row)]
-            if places:
-                numbers = [place * models for place in spread_over(places, count)]
-                tasks = self._trial_store.tasks(job.id, numbers)
-                return [(task.number // models, task.photo) for task in tasks]
-        raise InputError(
-            "no_photos",
-            f"No photo of “{job.title}” could be processed: there is nothing to measure.",
-            "Retry the failed ones, or process other photos.",
-        )
 
     # What is kept
 

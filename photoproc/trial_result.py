@@ -1,12 +1,13 @@
 """A time trial as it is shown and kept: how far it is, and what each model took, alone on the machine."""
 
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from photoproc.errors import Problem
-from photoproc.timings import Interval, Ratio, Spread, median_interval, ratios
+from photoproc.timings import Interval, Ratio, Spread, by_photo, latency_s, median_interval, ratios
 
 DISTURBED = 0.10
 """A round is called disturbed where other work took more than this share of all cores' time."""
@@ -37,6 +38,15 @@ class TrialPhoto:
 
     place: int
     name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A photo that a model failed on: no run of it, of any model, is counted. `place` counts from 0."""
+
+    place: int
+    name: str
+    problem: Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +83,22 @@ class ModelFigures:
 
     @property
     def spread(self) -> Spread | None:
-        """Of the runs with the model loaded; None where not one round was finished."""
-        return Spread.of(self.warm)
+        """Of the runs with the model loaded; None where not one round was finished.
+
+        `p50` is that of the photos, each of which counts once with the median of its runs.
+        """
+        whole = Spread.of(self.warm)
+        return None if whole is None else replace(whole, p50=statistics.median(by_photo(self.rounds)))
 
     @property
     def interval(self) -> Interval | None:
-        """The 95 % interval of their median; see `median_interval`."""
-        return median_interval(self.warm)
+        """The 95 % interval of `spread.p50`, for photos like these; None of fewer than six photos."""
+        return median_interval(by_photo(self.rounds))
 
     @property
     def first(self) -> float:
         """The whole of the first run: loading, then the first photo."""
-        return sum(self.cold.values())
+        return latency_s(self.cold)
 
     @property
     def photos_per_s(self) -> float | None:
@@ -94,7 +108,8 @@ class ModelFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A time trial of a job's models. `figures` and `others` are of the rounds that are finished.
+    """A time trial of a job's models. `figures` and `others` are of the rounds that are finished, `figures`
+    also of the `photos` alone on which no model failed; those on which one did are `left_out`.
 
     `others` has for each of them which share of all cores' time other work took (the server's own
     included), 0 to 1; None where the system does not tell.
@@ -111,9 +126,17 @@ class Trial:
     problem: Problem | None = None
     others: tuple[float | None, ...] = ()
     figures: tuple[ModelFigures, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     turn: Turn | None = None
     """The run that is under way."""
     done: int = 0
+    earlier: "Trial | None" = None
+    """The one before, whose figures stand while this one has none of its own."""
+
+    @property
+    def told(self) -> "Trial | None":
+        """The one whose figures stand: this one once it has ended with a finished round, else `earlier`."""
+        return self if self.others and self.figures else self.earlier
 
     @property
     def total(self) -> int:
@@ -127,8 +150,8 @@ class Trial:
 
     @property
     def ratios(self) -> list[Ratio]:
-        """How much longer one model takes than another, run by run; every pair, the fastest first."""
-        return ratios({one.model: one.warm for one in self.figures})
+        """How much longer one model takes than another, photo by photo; every pair, the fastest first."""
+        return ratios({one.model: one.rounds for one in self.figures})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +163,19 @@ class Kept:
 
 
 def kept(trial: Trial, token: str) -> Kept:
-    """A trial as its records; `token` is that of its runs."""
-    record: dict[str, Any] = {
-        "token": token,
+    """A trial as its records, with the figures of the one that is `told`; `token` is that of its runs."""
+    told, earlier = trial.told, None
+    if told is not None and told is not trial:
+        earlier = {**_record(told), "token": ""}
+    figures = trial.figures if told is None else told.figures
+    return Kept(
+        record={**_record(trial), "token": token, "earlier": earlier},
+        figures=[_figures_record(one) for one in figures],
+    )
+
+
+def _record(trial: Trial) -> dict[str, Any]:
+    return {
         "state": trial.state.value,
         "models": list(trial.models),
         "photos": [asdict(photo) for photo in trial.photos],
@@ -152,12 +185,18 @@ def kept(trial: Trial, token: str) -> Kept:
         "finished_at": trial.finished_at,
         "problem": None if trial.problem is None else asdict(trial.problem),
         "others": [None if share is None else round(share, 4) for share in trial.others],
+        "left_out": [asdict(photo) for photo in trial.left_out],
     }
-    return Kept(record=record, figures=[_figures_record(one) for one in trial.figures])
 
 
 def trial_of(job_id: str, record: Mapping[str, Any]) -> Trial:
     """A trial from its records, as the store hands them out."""
+    earlier = record.get("earlier")
+    if earlier is not None:
+        return replace(
+            trial_of(job_id, {**record, "earlier": None, "figures": []}),
+            earlier=trial_of(job_id, {**earlier, "figures": record["figures"]}),
+        )
     figures = tuple(
         ModelFigures(**{**one, "rounds": tuple(tuple(took) for took in one["rounds"])})
         for one in record["figures"]
@@ -174,6 +213,10 @@ def trial_of(job_id: str, record: Mapping[str, Any]) -> Trial:
         problem=None if record["problem"] is None else Problem(**record["problem"]),
         others=tuple(record["others"]),
         figures=figures,
+        left_out=tuple(
+            LeftOut(**{**photo, "problem": Problem(**photo["problem"])})
+            for photo in record.get("left_out", [])  # earlier versions left out none
+        ),
         done=sum(1 + len(one.warm) for one in figures),
     )
 

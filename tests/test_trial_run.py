@@ -4,14 +4,17 @@ import io
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from photoproc.api.app import create_api
 from photoproc.bootstrap import Runtime
 from photoproc.jobs import Job, Photo
 from photoproc.recipe import Recipe
+from photoproc.service import DASHBOARD
 from photoproc.settings import Settings
 from photoproc.trial_result import Trial, TrialState
 from tests.api.support import Api, check_problem, jpeg, local
@@ -63,7 +66,7 @@ def measuring_pids(running: Runtime) -> list[int]:
     return [] if runs is None else runs.measuring._pids()
 
 
-def test_the_larger_model_is_slower_needs_more_memory_and_that_is_certain(running: Runtime, job: Job) -> None:
+def test_the_larger_model_is_slower_and_needs_more_memory(running: Runtime, job: Job) -> None:
     begun = running.service.start_trial(job.id)
     assert (begun.rounds, begun.threads) == (6, running.settings.threads_per_child)
     trial = ended(running, job)
@@ -77,33 +80,46 @@ def test_the_larger_model_is_slower_needs_more_memory_and_that_is_certain(runnin
         assert "load" not in one.steps
         assert (one.provider, one.threads) == ("CPUExecutionProvider", running.settings.threads_per_child)
         assert one.spread is not None
-        assert one.interval is not None
-        assert one.interval[0] <= one.spread.p50 <= one.interval[1]
+        assert one.interval is None, "two photos say nothing of others"
         assert one.spread.mean == pytest.approx(sum(one.steps.values()), rel=0.001)
     assert small.peak_bytes is not None
     assert large.peak_bytes is not None
     assert large.peak_bytes - small.peak_bytes > 150_000_000, "its weights alone are 176 MB"
     (ratio,) = trial.ratios
-    assert (ratio.slower, ratio.faster, ratio.told_apart) == ("u2net", "u2netp", True)
+    assert (ratio.slower, ratio.faster, ratio.interval) == ("u2net", "u2netp", None)
+    assert ratio.times > 1.2
     assert len(trial.others) == 6
     assert all(share is not None and 0 <= share <= 1 for share in trial.others)
     assert list((running.settings.data_dir / "tmp").iterdir()) == []
 
 
-def test_a_child_that_is_killed_ends_it_with_the_reason_and_jobs_go_on(
+def test_a_child_that_is_killed_costs_a_photo_and_the_last_one_ends_it_and_jobs_go_on(
     running: Runtime, job: Job, api: Api
 ) -> None:
     service = running.service
+
+    def kill() -> None:
+        for pid in measuring_pids(running):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def now() -> Trial:
+        found = service.trial(job.id)
+        assert found is not None
+        return found
+
     service.start_trial(job.id, rounds=20)
-    until(lambda: (trial := service.trial(job.id)) is not None and trial.done >= 4, within_s=120)
+    until(lambda: now().done >= 6, within_s=120)
     other = api.made({"a.jpg": jpeg()}, {"models": ["u2netp"]})
-    for pid in measuring_pids(running):
-        os.kill(pid, signal.SIGKILL)
+    kill()
+    until(lambda: now().state.final or (now().left_out and now().done >= 4), within_s=120)
+    if not now().state.final:  # or the child had just died between two runs, which is no photo's fault
+        assert len(now().left_out) == len(now().photos) == 1
+        kill()
     trial = ended(running, job)
     assert trial.state is TrialState.FAILED
     assert trial.problem is not None
     assert trial.problem.code == "child_crashed"
-    assert "failed in round" in trial.problem.message
     until(lambda: service.job(other["id"]).state.final)
     service.delete(other["id"])
 
@@ -161,6 +177,32 @@ def test_a_trial_is_begun_looked_at_and_stopped_over_the_api(api: Api, running: 
     assert api.client.delete(address).json() == body
 
 
+def test_a_key_waits_for_other_peoples_photos_and_the_dashboard_does_not(
+    api: Api, running: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = running.service
+    keys = SecretStr(f"anna:{'a' * 24},ben:{'b' * 24}")
+    monkeypatch.setattr(service, "settings", service.settings.model_copy(update={"api_keys": keys}))
+    anna, ben = ({"X-Api-Key": key * 24} for key in "ab")
+    files, recipe = {"a.jpg": jpeg(1)}, {"models": ["u2netp"]}
+    with service._holds.held():
+        mine = api.post(files, recipe, headers=anna).json()["id"]
+        theirs = api.post(files, recipe, headers=ben).json()["id"]
+        address = f"/v1/jobs/{mine}/trial"
+        problem = check_problem(api.client.post(address, headers=anna), 409, "others_wait")
+        assert "Other people have photos in the queue" in problem["title"]
+        check_problem(api.client.post(address, headers=ben), 404, "not_found")
+        monkeypatch.setattr(service, "_rests_until", 0.0)  # whatever ran before
+        local_link = {"X-Api-Key": service.sign(DASHBOARD)}
+        begun = api.client.post(address, params={"rounds": 1}, headers=local_link)
+        assert (begun.status_code, begun.json()["left_out"], begun.json()["earlier"]) == (202, [], None)
+        ended(running, service.job(mine))
+        again = api.client.post(address, params={"rounds": 1}, headers=anna)
+        assert again.json()["code"] == "others_wait"
+        service.delete(theirs)
+    service.delete(mine)
+
+
 def test_what_is_not_there_or_makes_no_sense_is_refused_over_the_api(api: Api, running: Runtime) -> None:
     made = api.finished({"a.jpg": jpeg()}, {"background": {"kind": "keep"}})
     address = f"/v1/jobs/{made['id']}/trial"
@@ -205,7 +247,8 @@ def test_the_page_runs_a_trial_and_shows_what_came_of_it(running: Runtime, job: 
     until(lambda: running.service.job(other.id).state.final)
     running.service.delete(other.id)
     said = plain(app.run())
-    assert "u2netp is the fastest; u2net takes " in said
+    assert "u2netp is the fastest; u2net took " in said
+    assert "in too few photos to be sure" in said
     assert "| **u2netp** |" in said
     assert "2 photos, 6 rounds" in said
     assert "of this machine" in said

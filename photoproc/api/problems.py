@@ -47,6 +47,7 @@ _STATUS: Mapping[str, int] = {
     "no_model": 409,
     "trial_running": 409,
     "trial_elsewhere": 409,
+    "others_wait": 409,
     "nothing_to_vote": 409,
     "voter_name": 422,
     "tag_invalid": 422,

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from photoproc.api import shapes
-from photoproc.api.callers import Gates
+from photoproc.api.callers import Caller, Gates, JobId
 from photoproc.api.comparisons import SpreadOut
 from photoproc.api.problems import responses
 from photoproc.errors import not_found
@@ -40,12 +40,20 @@ class TrialPhotoOut(shapes.Shape):
     name: str
 
 
+class LeftOutOut(TrialPhotoOut):
+    """A photo that a model failed on: none of its runs, of any model, is counted."""
+
+    problem: shapes.ProblemOut
+
+
 class FiguresOut(shapes.Shape):
     """What a model took, in seconds, alone in a child of its own.
 
     `cold` has the steps of its first run, in a fresh child, `first` their sum; `warm` is of all later runs,
-    `interval` the 95 % interval of their median (null of fewer than six), `steps` their means, `rounds` each
-    of them by round and photo. `photos_per_s` is that of one child; `peak_bytes` is the child's most memory.
+    `steps` their means, `rounds` each of them by round and photo. `warm.p50` is the median of the photos,
+    each of which counts once with the median of its runs; `interval` is the 95 % interval of that, for
+    photos like these (by the sign test; null of fewer than six photos, which say nothing of others).
+    `photos_per_s` is that of one child; `peak_bytes` is the child's most memory.
     """
 
     model: str
@@ -62,8 +70,9 @@ class FiguresOut(shapes.Shape):
 
 
 class RatioOut(shapes.Shape):
-    """`slower` takes `times` as long as `faster`: the median of all pairs of runs of the same photo in the
-    same round, with its 95 % interval. Where that includes 1 they are not `told_apart`."""
+    """`slower` takes `times` as long as `faster`: the median over photos of a photo's own ratio, which is the
+    median over its rounds; with the 95 % interval for photos like these (null of fewer than six). Where
+    that is null or includes 1 they are not `told_apart`."""
 
     slower: str
     faster: str
@@ -75,8 +84,9 @@ class RatioOut(shapes.Shape):
 class TrialOut(shapes.Shape):
     """A time trial: waiting for tasks that run, running, then done, failed, stopped or interrupted.
 
-    `others` has for each finished round which share of all cores' time other work took; `disturbed` are
-    the rounds (from 1) in which that was more than a tenth.
+    `photos` are those that count, `left_out` those that a model failed on. `others` has for each finished
+    round which share of all cores' time other work took; `disturbed` are the rounds (from 1) in which that
+    was more than a tenth. `earlier` is the trial before, while this one has no figures of finished rounds.
     """
 
     job: str
@@ -86,6 +96,7 @@ class TrialOut(shapes.Shape):
     total: int
     turn: TurnOut | None
     photos: list[TrialPhotoOut]
+    left_out: list[LeftOutOut]
     rounds: int
     threads: int
     started_at: datetime | None
@@ -94,23 +105,30 @@ class TrialOut(shapes.Shape):
     disturbed: list[int]
     models: list[FiguresOut]
     ratios: list[RatioOut]
+    earlier: "TrialOut | None"
 
 
 def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["comparisons"])
-    Read = Annotated[Job, Depends(gates.reader)]  # noqa: N806, a type
+    Called = Annotated[Caller, Depends(gates.caller)]  # noqa: N806, a type
+    Read = Annotated[Job, Depends(gates.reader)]  # noqa: N806
     Owned = Annotated[Job, Depends(gates.owned)]  # noqa: N806
 
     @router.post(
         "/jobs/{job_id}/trial", status_code=202, summary="Run a time trial", responses=responses(409)
     )
-    def start(job: Owned, photos: _Photos = PHOTOS, rounds: _Rounds = None) -> TrialOut:
-        """Each model alone, in turn on the same photos, in several rounds; no task is begun meanwhile.
+    def start(job_id: JobId, caller: Called, photos: _Photos = PHOTOS, rounds: _Rounds = None) -> TrialOut:
+        """Each model alone, in turn on the same photos, in several rounds, for 15 minutes at most; this
+        server begins no task meanwhile.
 
-        Takes the place of an earlier one. Where one of this job runs already, that one is the answer.
+        Takes the place of an earlier one, once it has ended with a finished round. Where one of this job
+        runs already, that one is the answer. With an API key it is refused (`others_wait`) while photos of
+        others wait or run; and with or without one, while any do, for as long after a trial as that took.
         """
-        return _shown(service().start_trial(job.id, photos=photos, rounds=rounds))
+        if not caller.sees(service().job(job_id)):
+            raise not_found("job")
+        return _shown(service().start_trial(job_id, photos=photos, rounds=rounds, by=caller.name))
 
     @router.get("/jobs/{job_id}/trial", summary="Look at a time trial")
     def look(job: Read) -> TrialOut:
@@ -140,6 +158,10 @@ def _shown(trial: Trial) -> TrialOut:
         total=trial.total,
         turn=None if trial.turn is None else _turn(trial.turn),
         photos=[TrialPhotoOut(place=one.place, name=one.name) for one in trial.photos],
+        left_out=[
+            LeftOutOut(place=one.place, name=one.name, problem=shapes.problem(one.problem))
+            for one in trial.left_out
+        ],
         rounds=trial.rounds,
         threads=trial.threads,
         started_at=shapes.moment(trial.started_at),
@@ -148,6 +170,7 @@ def _shown(trial: Trial) -> TrialOut:
         disturbed=list(trial.disturbed),
         models=[_figures(one) for one in trial.figures],
         ratios=[_ratio(one) for one in trial.ratios],
+        earlier=None if trial.earlier is None or trial.told is trial else _shown(trial.earlier),
     )
 
 

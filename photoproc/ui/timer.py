@@ -1,4 +1,4 @@
-"""The end of a fragment's timer."""
+"""The end of a fragment's timer, and its beginning."""
 
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -17,3 +17,23 @@ def stop_timer() -> None:
         message = ForwardMsg()
         message.stop_auto_rerun.fragment_ids.append(fragment)
         context.enqueue(message)
+
+
+def redraw_soon(fragment: str | None) -> None:
+    """Have a fragment (by its id, see `this_fragment`) drawn once a second from now on, until it says
+    `stop_timer`; nothing for None. One that has a timer keeps it.
+
+    This is how a part of a page has what is around it drawn again. `st.rerun()` in a timer's run is not:
+    see `stop_timer`.
+    """
+    context = get_script_run_ctx()
+    if context is not None and fragment is not None:
+        message = ForwardMsg()
+        message.auto_rerun.interval = 1.0
+        message.auto_rerun.fragment_id = fragment
+        context.enqueue(message)
+
+
+def this_fragment() -> str | None:
+    """The id of the fragment that runs now."""
+    return ThreadState.get().fragment_id

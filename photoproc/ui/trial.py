@@ -12,16 +12,28 @@ from photoproc.trial import PHOTOS
 from photoproc.trial_result import ModelFigures, Trial, TrialState
 from photoproc.ui.guard import guarded
 from photoproc.ui.text import ago, byte_size, duration, escaped, exact_time, plural, said, unbroken
-from photoproc.ui.timer import stop_timer
+from photoproc.ui.timer import redraw_soon, stop_timer, this_fragment
 
 _HOW = """Each model has a child process of its own, like those that run jobs, and only one of them works at a
 time; the models take turns on each photo, another one first in each round. The first run of each loads it and
-is not counted with the others. \\[95 %\\]: where the true median lies in 95 of 100 such trials (by the sign
-test); a ratio is the median of the runs of the same photo in the same round."""
+is not counted with the others. p50 is the median of the photos, each of which counts once with the median of
+its runs; a ratio likewise: of a photo round by round, then of the photos. \\[95 %\\]: where that median lies
+for photos like these, in 95 of 100 such trials or more (by the sign test over photos, which needs six); fewer
+photos say nothing of others."""
+_ENDED_EARLY = {
+    TrialState.DONE: "time was up",
+    TrialState.FAILED: "failed",
+    TrialState.STOPPED: "stopped",
+    TrialState.INTERRUPTED: "interrupted",
+}
 
 
 def time_trial(photos: PhotoService, job_id: str) -> None:
-    """The last time trial of a job, or the way to one; live while it runs."""
+    """The last time trial of a job, or the way to one; live while it runs.
+
+    Once it has ended, the fragment this is called in is drawn again, for what it says of times.
+    """
+    around = this_fragment()
     trial = photos.trial(job_id)
     runs = trial is not None and not trial.state.final
 
@@ -31,12 +43,15 @@ def time_trial(photos: PhotoService, job_id: str) -> None:
         now = photos.trial(job_id)
         if now is not None and not now.state.final:
             _show_progress(photos, now)
+            if now.told is not None:
+                show_figures(now.told)
             return
         if now is not None:
             show_result(now)
         _offer(photos, job_id, again=now is not None)
+        stop_timer()  # also one from before what is around was drawn again
         if runs:
-            stop_timer()
+            redraw_soon(around)
 
     live()
 
@@ -52,7 +67,7 @@ def _offer(photos: PhotoService, job_id: str, *, again: bool) -> None:
             st.rerun()
         st.caption(
             f"Each model alone on this machine, in turn on the same {plural(count, 'photo')}, "
-            f"{plural(rounds_for(count), 'round')}; jobs wait meanwhile.{takes}",
+            f"{plural(rounds_for(count), 'round')}; this server’s jobs wait meanwhile.{takes}",
             width="content",
         )
 
@@ -79,31 +94,49 @@ def progress_words(trial: Trial) -> str:
 
 
 def show_result(trial: Trial) -> None:
-    """What came of a trial that has ended."""
+    """What came of a trial that has ended; the figures of the one before where it has none."""
     if trial.problem is not None:
         what = {TrialState.FAILED: "failed", TrialState.INTERRUPTED: "was interrupted"}.get(trial.state)
         if what is None:
             st.info("The time trial was stopped.", icon=":material/info:")
         else:
             st.warning(f"The time trial {what}. {said(trial.problem)}", icon=":material/warning:")
-    rounds = len(trial.others)
-    if not rounds:
-        return
+    if trial.told is not trial:
+        say_what_was_left_out(trial)
+    if trial.told is not None:
+        show_figures(trial.told)
+
+
+def show_figures(trial: Trial) -> None:
+    """What was measured, and how."""
+    say_what_was_left_out(trial)
     ended = trial.finished_at or trial.started_at
     names = "\n".join(f"- {escaped(photo.name)}" for photo in trial.photos)
     st.markdown(f"**Time trial** · {verdict(trial.figures, trial.ratios)}")
     st.markdown(_table(trial.figures))
     st.caption(
         f"Alone, {plural(trial.threads, 'thread')}, {plural(len(trial.photos), 'photo')}, "
-        f"{rounds_words(rounds, trial.rounds)} · {ago(ended, time.time())}",
+        f"{rounds_words(trial)} · {ago(ended, time.time())}",
         help=f"{_HOW}\n\n{exact_time(ended)}. The photos:\n\n{names}",
     )
     say_what_disturbed(trial)
 
 
-def rounds_words(done: int, asked: int) -> str:
-    """`3 rounds`, or `2 of 3 rounds`."""
-    return plural(done, "round") if done == asked else f"{done} of {plural(asked, 'round')}"
+def rounds_words(trial: Trial) -> str:
+    """`3 rounds`, or `2 of 3 rounds (stopped)`."""
+    done, asked = len(trial.others), plural(trial.rounds, "round")
+    return asked if done == trial.rounds else f"{done} of {asked} ({_ENDED_EARLY[trial.state]})"
+
+
+def say_what_was_left_out(trial: Trial) -> None:
+    """Which photos a model failed on, and how; nothing where there was none."""
+    if trial.left_out:
+        st.warning(
+            f"{plural(len(trial.left_out), 'photo')} left out, with all runs on "
+            f"{'it' if len(trial.left_out) == 1 else 'them'}. "
+            + " ".join(escaped(one.problem.message) for one in trial.left_out),
+            icon=":material/warning:",
+        )
 
 
 def say_what_disturbed(trial: Trial) -> None:
@@ -140,7 +173,7 @@ def verdict(figures: Sequence[ModelFigures], ratios: Sequence[Ratio]) -> str:
         if one.told_apart:
             parts.append(f"{slower} takes {times(one.times, one.interval)}")
         elif one.interval is None:
-            parts.append(f"{slower} took {times(one.times, None)}, in too few runs to be sure")
+            parts.append(f"{slower} took {times(one.times, None)}, in too few photos to be sure")
         else:
             parts.append(f"{slower} cannot be told apart from it ({times(one.times, one.interval)})")
     return "; ".join(parts) + "."

@@ -38,12 +38,20 @@ def job(server: Server) -> str:
     return made
 
 
-def test_a_trial_is_followed_to_its_result_and_another_one_stopped(page: Page, job: str) -> None:
+def test_a_trial_is_followed_to_its_result_and_another_one_stopped(
+    page: Page, server: Server, job: str
+) -> None:
     page.goto(f"/compare?job={job}")
     page.get_by_role("button", name="Run a time trial").click()
     expect(page.get_by_text(re.compile("Time trial: round 1 of 12"))).to_be_visible()
     expect(page.get_by_text("A time trial is running; jobs wait")).to_be_visible()
     expect(page.get_by_text("is the fastest; u2net")).to_be_visible(timeout=180_000)
+    # What the page says above of the models' times is of the trial as well, without another touch.
+    with urllib.request.urlopen(f"{server.url}/api/v1/jobs/{job}/trial", timeout=20) as answer:
+        small, large = (one["warm"]["p50"] for one in json.load(answer)["models"])
+    short = f"{small:.2f} s" if small < 1 else f"{small:.1f} s"
+    told = f"u2netp is the fastest ({short} a photo), u2net {large / small:.1f} × slower."
+    expect(page.get_by_text(told)).to_be_visible()
     expect(page.get_by_role("button", name="Stop the time trial")).to_have_count(0)
     expect(page.get_by_text("A time trial is running; jobs wait")).to_have_count(0)
     page.get_by_role("button", name="Run the time trial again").click()
