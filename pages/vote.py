@@ -6,6 +6,7 @@ import streamlit as st
 
 from photoproc.bootstrap import service
 from photoproc.errors import PhotoprocError
+from photoproc.parts import Face
 from photoproc.service import PhotoService
 from photoproc.ui.address import go
 from photoproc.ui.guard import guarded
@@ -56,8 +57,9 @@ def one_vote(photos: PhotoService, job_id: str) -> None:
         if st.button("See the ranking", icon=":material/leaderboard:", type="tertiary"):
             st.switch_page("compare.py", query_params={"job": job.id})
         st.caption(escaped(job.title))
-    token, may_vote = link_token(photos, job_id), link_token(photos, voting(job_id))
-    vote_booth(job, token=token, voting=may_vote, key=f"vote-{job_id}")
+    if isinstance(job.recipe.framing, Face) and job.recipe.framing.which == "each":
+        st.caption("Where a photo has several faces, the cutout of the first one is judged.")
+    vote_booth(job, voting=link_token(photos, voting(job_id)), key=f"vote-{job_id}")
 
     @st.fragment(run_every=1.0)
     @guarded

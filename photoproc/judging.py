@@ -53,8 +53,8 @@ class Standing:
     """A model among those that were voted on.
 
     `strength` is the Bradley–Terry parameter, natural logarithm, with mean 0 over the models; `low` to `high`
-    its bootstrap 95 % interval. `preferred` is how often it was preferred where it was shown, ties half, with
-    Wilson's interval. `bad` counts its votes in which both were called bad.
+    its bootstrap 95 % interval. `preferred` is how often it was preferred where it was shown, with Wilson's
+    interval: a tie counts half, and so does a vote that both were bad. `bad` counts those that both were bad.
     """
 
     model: str
@@ -77,6 +77,11 @@ class Ranking:
     enough: bool
     ahead: bool
     left: Share
+
+    @property
+    def both_bad(self) -> Share:
+        """In how many of all votes both were called bad: it tells none apart, and that none is good."""
+        return share(sum(one.bad for one in self.standings) // 2, self.votes)
 
     @property
     def side_bias(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from photoproc.errors import not_found
+from photoproc.errors import ServiceError, not_found
 from photoproc.judging import Choice
 from photoproc.ledger import Ledger
 from photoproc.pairing import Pair
@@ -71,11 +71,11 @@ class Votebook(Ledger):
         return int(self._head(job_id)["revision"])
 
     def slip(self, job_id: str, slip_id: str) -> Slip:
-        """A pair that was handed out; raises not_found."""
+        """A pair that was handed out; raises ballot_gone."""
         number = _number(slip_id)
         chunk = self._db.get(_key(job_id, number), [])
         if number % PER_RECORD >= len(chunk) or chunk[number % PER_RECORD]["id"] != slip_id:
-            raise not_found("ballot")
+            raise ballot_gone()
         return _slip_of(chunk[number % PER_RECORD])
 
     def hand_out(
@@ -115,7 +115,7 @@ class Votebook(Ledger):
             return fresh
 
     def cast(self, job_id: str, slip_id: str, voter: str, choice: Choice, *, now: float) -> Slip:
-        """Make a pair a vote; where it is one, it stays as it is. Raises not_found."""
+        """Make a pair a vote; where it is one, it stays as it is. Raises ballot_gone."""
         with self._db.change():
             slip = self._of_voter(job_id, slip_id, voter)
             if slip.choice is not None:
@@ -125,7 +125,7 @@ class Votebook(Ledger):
     def take_back_vote(self, job_id: str, slip_id: str, voter: str, *, token: str, now: float) -> Slip:
         """Make a vote a pair without one, with another id: what was said of it late is not said again.
 
-        Raises not_found.
+        Raises ballot_gone.
         """
         with self._db.change():
             slip = self._of_voter(job_id, slip_id, voter)
@@ -143,7 +143,7 @@ class Votebook(Ledger):
     def _of_voter(self, job_id: str, slip_id: str, voter: str) -> Slip:
         slip = self.slip(job_id, slip_id)
         if slip.voter != voter:
-            raise not_found("ballot")
+            raise ballot_gone()
         return slip
 
     def _renew(self, job_id: str, slip: Slip, now: float) -> Slip:
@@ -174,6 +174,15 @@ class Votebook(Ledger):
         self._db.cache.delete(_head_key(job_id))
 
 
+def ballot_gone() -> ServiceError:
+    """The error for a pair that this voter was not handed, or whose id is worth nothing any more."""
+    return ServiceError(
+        "ballot_gone",
+        "There is no such pair to vote on any more: it was given to somebody else, or taken back.",
+        "Ask for the next one.",
+    )
+
+
 def is_reserved(slip: Slip, now: float) -> bool:
     """Whether its voter is likely to be looking at it.
 
@@ -198,10 +207,10 @@ def _slip_of(record: Mapping[str, Any]) -> Slip:
 
 
 def _number(slip_id: str) -> int:
-    """Which of the job's pairs an id is of; raises not_found."""
+    """Which of the job's pairs an id is of; raises ballot_gone."""
     head, _, token = slip_id.partition("-")
     if not 0 < len(head) <= 7 or not token or any(char not in "0123456789abcdef" for char in head):
-        raise not_found("ballot")
+        raise ballot_gone()
     return int(head, 16)
 
 

@@ -13,13 +13,13 @@ from photoproc.blobs import Blobs
 from photoproc.clock import Clock
 from photoproc.comparison import distance_of
 from photoproc.engine import Engine
-from photoproc.errors import InputError, ServiceError, not_found
+from photoproc.errors import InputError, ServiceError
 from photoproc.jobs import STATE_OF_CODE, Cutout, Task, TaskState
 from photoproc.judging import Ballot, Choice, Ranking
 from photoproc.names import display_name
 from photoproc.pairing import Pair
 from photoproc.store import Store
-from photoproc.votebook import Slip, Vote, is_reserved
+from photoproc.votebook import Slip, Vote, ballot_gone, is_reserved
 
 Side = Literal["left", "right"]
 
@@ -84,25 +84,32 @@ class Voting:
         return NextBallot(slip=slip, left=left, votes=votes)
 
     def ballot(self, job_id: str, ballot_id: str) -> tuple[Slip, Mapping[Side, Task]]:
-        """A pair that was handed out, with the task on each side; raises not_found."""
+        """A pair that was handed out, with the task on each side.
+
+        Raises ballot_gone, not_found, and cutout_gone where a task is run again meanwhile.
+        """
         slip = self._book.slip(job_id, ballot_id)
         models = self._book.job(job_id).recipe.task_models
         if slip.left not in models or slip.right not in models:
-            raise not_found("ballot")
+            raise ballot_gone()
         numbers = [slip.place * len(models) + models.index(name) for name in (slip.left, slip.right)]
         left, right = self._book.tasks(job_id, numbers)
-        if left.cutout is None or right.cutout is None:  # its task is run again meanwhile
-            raise not_found("cutout")
+        if left.cutout is None or right.cutout is None:
+            raise ServiceError(
+                "cutout_gone",
+                "A cutout of this pair is being made again.",
+                "Ask for the next pair; this one comes again when it is done.",
+            )
         return slip, {"left": left, "right": right}
 
     def ballot_cutout(self, job_id: str, ballot_id: str, side: Side) -> tuple[Path, Path, Cutout]:
-        """The files of the cutout on one side, whole and small; raises not_found."""
+        """The files of the cutout on one side, whole and small; raises as `ballot` does."""
         cutout = self.ballot(job_id, ballot_id)[1][side].cutout
         assert cutout is not None
         return self._outputs.output(job_id, cutout.file), self._outputs.output(job_id, cutout.preview), cutout
 
     def ballot_photo(self, job_id: str, ballot_id: str) -> Path:
-        """The file of a small WebP of the photo, cut as the cutout on the left is; raises not_found."""
+        """The file of a small WebP of the photo, cut as the cutout on the left; raises as `ballot` does."""
         cutout = self.ballot(job_id, ballot_id)[1]["left"].cutout
         assert cutout is not None
         return self._outputs.output(job_id, cutout.before)
@@ -110,12 +117,12 @@ class Voting:
     def vote(self, job_id: str, ballot_id: str, voter: str, choice: Choice) -> Slip:
         """Say which of a pair is better; once it is said, that stays, whatever is said again.
 
-        Raises not_found, also where the pair was handed to somebody else.
+        Raises ballot_gone, also where the pair was handed to somebody else.
         """
         return self._book.cast(job_id, ballot_id, _voter(voter), choice, now=self._time.now())
 
     def undo(self, job_id: str, ballot_id: str, voter: str) -> Slip:
-        """Take a vote back; the pair has another id then. Raises not_found."""
+        """Take a vote back; the pair has another id then. Raises ballot_gone."""
         token = uuid.uuid4().hex
         return self._book.take_back_vote(job_id, ballot_id, _voter(voter), token=token, now=self._time.now())
 
@@ -196,3 +203,8 @@ def _voter(given: str) -> str:
 def voting(job_id: str) -> str:
     """What a link is signed for that lets people vote on a job: pictures' links do not."""
     return f"vote:{job_id}"
+
+
+def ballot_pictures(job_id: str) -> str:
+    """What a link is signed for that opens the pictures of a job's ballots, and nothing that tells models."""
+    return f"ballot:{job_id}"

@@ -69,6 +69,14 @@ def test_a_tie_counts_half_for_each_and_two_bad_ones_as_well() -> None:
     assert [one.bad for one in rank(("a", "b"), ties).standings] == [10, 10]
 
 
+def test_how_often_both_were_bad_is_of_all_votes() -> None:
+    ballots = [Ballot("a", "b", Choice.BOTH_BAD), Ballot("c", "a", Choice.BOTH_BAD)]
+    ballots += [Ballot("a", "b", Choice.LEFT)] * 2 + [Ballot("b", "c", Choice.TIE)]
+    found = rank(MODELS, [*ballots, Ballot("a", "gone", Choice.BOTH_BAD)])
+    assert found.both_bad == share(2, 5)
+    assert rank(MODELS, []).both_bad == share(0, 0)
+
+
 def test_who_always_clicks_left_is_noticed_and_moves_nobody() -> None:
     rng = np.random.default_rng(5)
     pairs = [rng.choice(MODELS, 2, replace=False) for _ in range(80)]

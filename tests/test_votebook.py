@@ -79,9 +79,9 @@ def test_no_vote_is_lost_where_many_vote_at_once(store: Store) -> None:
 
 def test_only_its_voter_may_vote_on_a_pair_or_take_it_back(store: Store) -> None:
     slip = handed(store, "Ann", 0)
-    assert code_of(lambda: store.cast("j", slip.id, "Ben", Choice.TIE, now=1)) == "not_found"
+    assert code_of(lambda: store.cast("j", slip.id, "Ben", Choice.TIE, now=1)) == "ballot_gone"
     store.cast("j", slip.id, "Ann", Choice.TIE, now=1)
-    assert code_of(lambda: store.take_back_vote("j", slip.id, "Ben", token="ff", now=2)) == "not_found"
+    assert code_of(lambda: store.take_back_vote("j", slip.id, "Ben", token="ff", now=2)) == "ballot_gone"
     assert len(store.votes("j")) == 1
 
 
@@ -91,8 +91,8 @@ def test_a_vote_taken_back_is_gone_and_what_comes_late_does_not_bring_it_back(st
     anew = store.take_back_vote("j", slip.id, "Ann", token="ff", now=2)
     assert store.votes("j") == []
     assert (anew.pair, anew.choice, anew.id != slip.id) == (slip.pair, None, True)
-    assert code_of(lambda: store.cast("j", slip.id, "Ann", Choice.LEFT, now=3)) == "not_found"
-    assert code_of(lambda: store.take_back_vote("j", slip.id, "Ann", token="fe", now=3)) == "not_found"
+    assert code_of(lambda: store.cast("j", slip.id, "Ann", Choice.LEFT, now=3)) == "ballot_gone"
+    assert code_of(lambda: store.take_back_vote("j", slip.id, "Ann", token="fe", now=3)) == "ballot_gone"
     store.cast("j", anew.id, "Ann", Choice.RIGHT, now=4)
     assert [vote.choice for vote in store.votes("j")] == [Choice.RIGHT]
     assert store.votes_revision("j") == 3
@@ -107,7 +107,7 @@ def test_a_deleted_job_takes_its_votes_along_and_gets_no_more(store: Store) -> N
     store.delete_job("j")
     assert store.votes("j") == []
     assert not [key for key in store._db.cache.iterkeys() if key.startswith("ballots:j")]
-    assert code_of(lambda: store.cast("j", slips[1].id, "Ann", Choice.LEFT, now=2)) == "not_found"
+    assert code_of(lambda: store.cast("j", slips[1].id, "Ann", Choice.LEFT, now=2)) == "ballot_gone"
     assert code_of(lambda: handed(store, "Ann", 1)) == "not_found"
     assert len(store.votes(other)) == 1
 
@@ -185,7 +185,7 @@ def test_places_nobody_voted_on_for_a_day_are_given_anew(store: Store) -> None:
     for number in range(2, 5):
         handed(store, "Ben", number, now=100 + 2 * 86_400)
     assert store._head("j")["count"] == 4
-    assert code_of(lambda: store.slip("j", old.id)) == "not_found"
+    assert code_of(lambda: store.slip("j", old.id)) == "ballot_gone"
     assert store.slip("j", voted.id).choice is Choice.TIE
 
 
@@ -199,4 +199,4 @@ def test_made_up_ids_are_not_found(store: Store, slip_id: str) -> None:
         lambda: store.cast("j", slip_id, "Ann", Choice.TIE, now=1),
         lambda: store.take_back_vote("j", slip_id, "Ann", token="00", now=1),
     ]
-    assert [code_of(call) for call in calls] == ["not_found"] * 3
+    assert [code_of(call) for call in calls] == ["ballot_gone"] * 3

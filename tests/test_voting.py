@@ -7,7 +7,7 @@ import pytest
 from photoproc import judging
 from photoproc.child import Order
 from photoproc.errors import PhotoError
-from photoproc.jobs import Job
+from photoproc.jobs import Job, TaskState
 from photoproc.judging import Choice
 from photoproc.recipe import Recipe
 from photoproc.settings import Settings
@@ -166,6 +166,19 @@ def test_the_cutouts_of_a_ballot_are_those_of_its_sides(desk: Desk) -> None:
         assert task.cutout == cutout
         assert (full.name, small.name) == (cutout.file, cutout.preview)
     assert desk.service.ballot_photo(job.id, slip.id).read_bytes().startswith(b"before of")
+
+
+def test_a_pair_whose_cutout_is_made_again_is_not_taken_for_a_deleted_job(desk: Desk) -> None:
+    job = finished(desk, "a.png", "b.png")
+    slip = asked(desk, job, "Ann")
+    desk.service.retry(job.id, (TaskState.DONE,))
+    assert code_of(lambda: desk.service.ballot(job.id, slip.id)) == "cutout_gone"
+    assert code_of(lambda: desk.service.ballot_photo(job.id, slip.id)) == "cutout_gone"
+    desk.run()
+    assert desk.service.ballot(job.id, slip.id)[0] == slip
+    assert code_of(lambda: desk.service.ballot(job.id, f"{slip.id}0")) == "ballot_gone"
+    desk.service.delete(job.id)
+    assert code_of(lambda: desk.service.next_ballot(job.id, "Ann")) == "not_found"
 
 
 def test_undo_brings_the_pair_back(desk: Desk) -> None:

@@ -3,7 +3,7 @@
 import hmac
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -21,7 +21,7 @@ from photoproc.api.problems import ApiError
 from photoproc.errors import Problem, ServiceError, not_found
 from photoproc.jobs import Job
 from photoproc.service import DASHBOARD, PhotoService
-from photoproc.voting import voting
+from photoproc.voting import ballot_pictures, voting
 
 log = structlog.get_logger()
 
@@ -83,13 +83,16 @@ class Door:
         connection: HTTPConnection,
         job_id: str,
         token: str | None,
-        signed_for: Callable[[str], str] = str,
+        *signed_for: Callable[[str], str],
     ) -> Job:
-        """A job that the caller, or a link signed for it, may see; raises not_found and as `caller` does."""
+        """A job that the caller, or a link signed for it, may see; raises not_found and as `caller` does.
+
+        `signed_for` make of the job's id what a link may be signed for; without any, it is the id.
+        """
         service = self._service()
         self._check_origin(connection, service.settings.origins)
         if token is not None:
-            service.check_link(signed_for(job_id), token)
+            _check_link(service, [subject(job_id) for subject in signed_for or (str,)], token)
             return service.job(job_id)
         caller = self.caller(connection)
         job = service.job(job_id)
@@ -139,6 +142,18 @@ class Door:
                 advice="Whoever runs it can add that origin to PHOTOPROC_ALLOWED_ORIGINS.",
             )
         )
+
+
+def _check_link(service: PhotoService, subjects: Sequence[str], token: str) -> None:
+    """Raise ServiceError link_expired or link_invalid unless the token opens one of these subjects."""
+    for number, subject in enumerate(subjects, 1):
+        try:
+            service.check_link(subject, token)
+        except ServiceError as error:
+            if number == len(subjects) or error.problem.code != "link_invalid":
+                raise
+        else:
+            return
 
 
 def _opens(service: PhotoService, given: str) -> bool:
@@ -197,12 +212,14 @@ class Gates:
     reader: Callable[..., Job]
     owned: Callable[..., Job]
     voter: Callable[..., Job]
+    onlooker: Callable[..., Job]
     knock: Callable[..., Awaitable[Callable[[], Job]]]
 
 
 def gates(door: Door) -> Gates:
     """`caller`: who calls; `reader`: a job, also by signed link; `owned`: a job, by its caller only;
-    `voter`: a job, also by a link that lets people vote on it;
+    `voter`: a job, also by a link that lets people vote on it, and by no other;
+    `onlooker`: a job, also by signed link or by one for the pictures of its ballots;
     `knock`: what gives the job that `reader` gives, for a route to call where it runs itself."""
 
     def caller(
@@ -212,14 +229,17 @@ def gates(door: Door) -> Gates:
     ) -> Caller:
         return door.caller(connection)
 
-    def reader(
-        connection: HTTPConnection,
-        job_id: JobId,
-        _bearer: Annotated[object, Depends(_bearer)],
-        _header: Annotated[object, Depends(_header)],
-        token: Token = None,
-    ) -> Job:
-        return door.job(connection, job_id, token)
+    def by_link(*signed_for: Callable[[str], str]) -> Callable[..., Job]:
+        def opened(
+            connection: HTTPConnection,
+            job_id: JobId,
+            _bearer: Annotated[object, Depends(_bearer)],
+            _header: Annotated[object, Depends(_header)],
+            token: Token = None,
+        ) -> Job:
+            return door.job(connection, job_id, token, *signed_for)
+
+        return opened
 
     def owned(
         connection: HTTPConnection,
@@ -238,13 +258,11 @@ def gates(door: Door) -> Gates:
     ) -> Callable[[], Job]:
         return partial(door.job, connection, job_id, token)
 
-    def voter(
-        connection: HTTPConnection,
-        job_id: JobId,
-        _bearer: Annotated[object, Depends(_bearer)],
-        _header: Annotated[object, Depends(_header)],
-        token: Token = None,
-    ) -> Job:
-        return door.job(connection, job_id, token, voting)
-
-    return Gates(caller, reader, owned, voter, knock)
+    return Gates(
+        caller=caller,
+        reader=by_link(str),
+        owned=owned,
+        voter=by_link(voting),
+        onlooker=by_link(str, ballot_pictures),
+        knock=knock,
+    )

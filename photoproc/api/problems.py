@@ -49,6 +49,8 @@ _STATUS: Mapping[str, int] = {
     "trial_elsewhere": 409,
     "others_wait": 409,
     "nothing_to_vote": 409,
+    "ballot_gone": 404,
+    "cutout_gone": 409,
     "voter_name": 422,
     "tag_invalid": 422,
     "too_many_tags": 422,

@@ -18,6 +18,7 @@ from photoproc.jobs import Job
 from photoproc.judging import Choice, Ranking, Share, Standing
 from photoproc.service import PhotoService
 from photoproc.votebook import Slip, Vote
+from photoproc.voting import ballot_pictures
 
 _BallotId = Annotated[str, Path(pattern="^[0-9a-f]{1,7}-[0-9a-f]{32}$", description="A ballot's id.")]
 _Name = Annotated[str, Field(min_length=1, max_length=200, description="Who votes, in up to 60 characters.")]
@@ -81,6 +82,13 @@ class NextOut(shapes.Shape):
     votes: int
 
 
+class ProgressOut(shapes.Shape):
+    """How many votes a job has, and whether they are `enough` to tell any two of its models apart (95 %)."""
+
+    votes: int
+    enough: bool
+
+
 class VoteOut(shapes.Shape):
     """A vote: the models on the left and the right of the photo at this place, and what was said."""
 
@@ -110,7 +118,8 @@ class ShareOut(shapes.Shape):
 
 class StandingOut(shapes.Shape):
     """A model: its Bradley–Terry strength (natural logarithm, mean 0) with a bootstrap 95 % interval, how
-    often it was preferred where it was shown (ties half), and in how many votes both were called bad."""
+    often it was preferred where it was shown (a tie, and both bad, count half), and
+    in how many votes both were called bad."""
 
     model: str
     strength: float
@@ -122,13 +131,15 @@ class StandingOut(shapes.Shape):
 
 class RankingOut(shapes.Shape):
     """The models, best first. `enough`: the votes tell at least two apart, with 95 %; `ahead`: the first
-    from the second. `left` is how often the left side won where one did; `side_bias`: not by chance."""
+    from the second. `left` is how often the left side won where one did; `side_bias`: not by chance.
+    `both_bad` is in how many of all votes both were called bad."""
 
     votes: int
     enough: bool
     ahead: bool
     side_bias: bool
     left: ShareOut
+    both_bad: ShareOut
     standings: list[StandingOut]
 
 
@@ -137,6 +148,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     router = APIRouter(tags=["votes"])
     Read = Annotated[Job, Depends(gates.reader)]  # noqa: N806, a type
     Voted = Annotated[Job, Depends(gates.voter)]  # noqa: N806
+    Seen = Annotated[Job, Depends(gates.onlooker)]  # noqa: N806
 
     @router.post("/jobs/{job_id}/ballots", summary="Get a ballot", responses=responses(409))
     def hand_out(job: Voted, sent: NextIn) -> NextOut:
@@ -146,6 +158,12 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         ballot = None if found.slip is None else _ballot(service(), job, found.slip)
         return NextOut(ballot=ballot, remaining=found.left, votes=found.votes)
 
+    @router.get("/jobs/{job_id}/ballots", summary="See how far the votes are")
+    def progress(job: Voted) -> ProgressOut:
+        """How many votes there are, and whether they tell models apart; not which is ahead."""
+        found = service().ranking(job.id)
+        return ProgressOut(votes=found.votes if found else 0, enough=found is not None and found.enough)
+
     @router.get(
         "/jobs/{job_id}/ballots/{ballot}/pictures/{which}",
         summary="Get a ballot's picture",
@@ -153,7 +171,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         responses=_PICTURES,
     )
     def picture(
-        job: Read, ballot: _BallotId, which: _Which, size: _Size = "full", known: _Known = None
+        job: Seen, ballot: _BallotId, which: _Which, size: _Size = "full", known: _Known = None
     ) -> Response:
         """A cutout of a ballot, or a small WebP of the same part of the photo; not by which model it is."""
         if which == "original":
@@ -198,7 +216,7 @@ def _ballot(service: PhotoService, job: Job, slip: Slip) -> BallotOut:
     left, right = tasks["left"].cutout, tasks["right"].cutout
     assert left is not None
     assert right is not None
-    here, token = f"{shapes.BASE}/jobs/{job.id}/ballots/{slip.id}", service.sign(job.id)
+    here, token = f"{shapes.BASE}/jobs/{job.id}/ballots/{slip.id}", service.sign(ballot_pictures(job.id))
     return BallotOut(
         id=slip.id,
         photo=tasks["left"].photo.name,
@@ -236,13 +254,22 @@ def _vote(one: Vote | Slip) -> VoteOut:
 def _ranking(found: Ranking | None) -> RankingOut:
     if found is None:
         nothing = ShareOut(share=0.5, low=0, high=1, total=0)
-        return RankingOut(votes=0, enough=False, ahead=False, side_bias=False, left=nothing, standings=[])
+        return RankingOut(
+            votes=0,
+            enough=False,
+            ahead=False,
+            side_bias=False,
+            left=nothing,
+            both_bad=nothing,
+            standings=[],
+        )
     return RankingOut(
         votes=found.votes,
         enough=found.enough,
         ahead=found.ahead,
         side_bias=found.side_bias,
         left=_share(found.left),
+        both_bad=_share(found.both_bad),
         standings=[_standing(one) for one in found.standings],
     )
 

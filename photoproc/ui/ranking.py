@@ -8,9 +8,11 @@ from photoproc.judging import Ranking, Share, Standing
 from photoproc.service import PhotoService
 from photoproc.ui.text import escaped, plural
 
-_MEANT = """Preferred: in how many of its votes, a tie as half, with Wilson’s 95 % interval. Strength:
-Bradley and Terry’s, natural logarithm, 0 in the mean of the models; its 95 % interval is by bootstrap. Votes
-are blind: who votes is not told which model is on which side."""
+_MEANT = """Preferred: in how many of its votes, with Wilson’s 95 % interval; a tie counts half, and so does a
+vote that both were bad. Strength: Bradley and Terry’s, natural logarithm, 0 in the mean of the models; its
+95 % interval is by bootstrap. Votes are blind: who votes is not told which model is on which side."""
+_MANY_BAD = 0.25
+"""Of the votes: what is ahead may then still not be good enough."""
 
 
 def show_ranking(photos: PhotoService, job_id: str) -> None:
@@ -29,6 +31,9 @@ def show_ranking(photos: PhotoService, job_id: str) -> None:
     if found is None:
         return
     st.markdown(_table(found))
+    if found.both_bad.share > _MANY_BAD and found.votes:
+        bad = round(found.both_bad.share * found.votes)
+        st.caption(f"In {bad:,} of {plural(found.votes, 'vote')} both were called bad.")
     if found.side_bias:
         won = "left" if found.left.share > 0.5 else "right"
         share = found.left.share if won == "left" else 1 - found.left.share

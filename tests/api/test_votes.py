@@ -12,6 +12,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from photoproc.bootstrap import Runtime
+from photoproc.jobs import TaskState
 from photoproc.voting import voting
 from tests.api.conftest import Changed
 from tests.api.support import Api, check_problem, jpeg
@@ -105,12 +106,12 @@ def test_a_vote_is_taken_back(api: Api, job: str) -> None:
     found = ballot(api, job)
     vote(api, found)
     link = found["ballot"]["links"]["vote"].removeprefix("/api")
-    check_problem(api.client.delete(link, params={"voter": "Ben"}), 404, "not_found")
+    check_problem(api.client.delete(link, params={"voter": "Ben"}), 404, "ballot_gone")
     again = api.client.delete(link, params={"voter": "Ann"})
     assert again.status_code == 200
     assert again.json()["photo"] == found["ballot"]["photo"]
     assert api.client.get(f"/v1/jobs/{job}/votes").json()["total"] == 0
-    check_problem(api.client.post(link, json={"voter": "Ann", "choice": "left"}), 404, "not_found")
+    check_problem(api.client.post(link, json={"voter": "Ann", "choice": "left"}), 404, "ballot_gone")
     assert ballot(api, job)["ballot"]["id"] == again.json()["id"]
 
 
@@ -129,6 +130,7 @@ def test_through_and_ranked(api: Api, job: str) -> None:
     ranked = api.client.get(f"/v1/jobs/{job}/ranking").json()
     assert [one["model"] for one in ranked["standings"]] == ["u2net", "u2netp"]
     assert (ranked["votes"], ranked["enough"], ranked["side_bias"]) == (3, False, False)
+    assert (ranked["both_bad"]["share"], ranked["both_bad"]["total"]) == (0, 3)
     first = ranked["standings"][0]
     assert (first["preferred"]["share"], first["preferred"]["total"]) == (1, 3)
     assert first["low"] <= first["strength"] <= first["high"]
@@ -156,6 +158,67 @@ def test_a_link_to_pictures_lets_nobody_vote_and_one_to_vote_does(
     check_problem(api.client.post(address, json=sent, headers=stranger), 404, "not_found")
 
 
+def test_links_of_a_vote_open_nothing_that_tells_the_models(
+    api: Api, running: Runtime, job: str, change: Changed
+) -> None:
+    """Every route there is, with the token of a ballot's pictures and with the one that lets people vote."""
+    change(api_keys=SecretStr(f"anna:{'a' * 24}"))
+    to_vote = running.service.sign(voting(job))
+    shown = ballot(api, job, token=to_vote)["ballot"]
+    assert "token" not in shown["links"]["vote"]
+    (of_pictures,) = {
+        shown["links"][which].rpartition("token=")[2] for which in ("left", "right", "original")
+    }
+    given = {"job_id": job, "ballot": shown["id"], "which": "left"}
+    paths = api.client.get("/openapi.json").json()["paths"]
+    opened: dict[str, list[str]] = {of_pictures: [], to_vote: []}
+    for token, found in opened.items():
+        for path, methods in paths.items():
+            if "{job_id}" not in path:
+                continue
+            here = re.sub(r"\{(\w+)\}", lambda part: given.get(part[1], "0"), path)
+            for method in sorted({"get", "post", "put", "patch", "delete"} & methods.keys()):
+                answer = api.client.request(method, here.removeprefix("/api"), params={"token": token})
+                if answer.status_code not in (401, 403):
+                    found.append(f"{method} {path.partition('{job_id}')[2]}")
+    assert opened[of_pictures] == ["get /ballots/{ballot}/pictures/{which}"]
+    assert sorted(opened[to_vote]) == [
+        "delete /ballots/{ballot}/vote",
+        "get /ballots",
+        "post /ballots",
+        "post /ballots/{ballot}/vote",
+    ]
+    for which in ("left", "right", "original"):
+        picture = api.client.get(shown["links"][which].removeprefix("/api"))
+        assert picture.status_code == 200
+    to_look = running.service.sign(job)
+    address = f"/v1/jobs/{job}/ballots/{shown['id']}/pictures/left"
+    assert api.client.get(address, params={"token": to_look}).status_code == 200
+    far = api.client.get(f"/v1/jobs/{job}/ballots", params={"token": to_vote}).json()
+    assert far == {"votes": 0, "enough": False}
+
+
+def test_a_link_to_a_ballots_pictures_that_has_expired_says_so(
+    api: Api, running: Runtime, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = ballot(api, job)["ballot"]["links"]["left"].removeprefix("/api")
+    monkeypatch.setattr(running.service._links, "_lifetime_s", -1)
+    check_problem(api.client.get(link), 410, "link_expired")
+
+
+def test_a_cutout_made_again_meanwhile_is_said_as_that(
+    api: Api, running: Runtime, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = running.service.next_ballot(job, "Ann")
+    assert found.slip is not None
+    running.service.retry(job, (TaskState.DONE,))
+    with monkeypatch.context() as meanwhile:  # it was retried just after the pair was chosen
+        meanwhile.setattr(running.service, "next_ballot", lambda *_, **__: found)
+        answer = api.client.post(f"/v1/jobs/{job}/ballots", json={"voter": "Ann"})
+    check_problem(answer, 409, "cutout_gone")
+    until(lambda: api.job(job)["state"] == "done", within_s=180)
+
+
 def test_what_is_wrong_is_said_by_code(api: Api, job: str) -> None:
     address = f"/v1/jobs/{job}/ballots"
     check_problem(api.client.post(address, json={"voter": " "}), 422, "voter_name")
@@ -164,8 +227,8 @@ def test_what_is_wrong_is_said_by_code(api: Api, job: str) -> None:
     found = ballot(api, job)
     link = found["ballot"]["links"]["vote"].removeprefix("/api")
     check_problem(api.client.post(link, json={"voter": "Ann", "choice": "up"}), 422, "invalid_request")
-    check_problem(api.client.post(link, json={"voter": "Ben", "choice": "left"}), 404, "not_found")
-    check_problem(api.client.get(f"{address}/0-{'0' * 32}/pictures/left"), 404, "not_found")
+    check_problem(api.client.post(link, json={"voter": "Ben", "choice": "left"}), 404, "ballot_gone")
+    check_problem(api.client.get(f"{address}/0-{'0' * 32}/pictures/left"), 404, "ballot_gone")
     check_problem(api.client.get(f"{address}/x/pictures/left"), 422, "invalid_request")
     single = api.finished({"a.jpg": jpeg()}, {"models": ["u2netp"]})["id"]
     check_problem(api.client.post(f"/v1/jobs/{single}/ballots", json={"voter": "Ann"}), 409, "one_model")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,7 +14,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from photoproc.jobs import JobState
 from tests.pictures import encoded, picture
-from tests.server import Server
+from tests.server import Server, serving
 from tests.waiting import until
 
 pytestmark = pytest.mark.browser
@@ -24,15 +25,21 @@ EVIL = "<img src=x onerror=window.broken=1>.jpg"
 
 @pytest.fixture
 def job(server: Server) -> Iterator[str]:
-    """A finished job of ten small photos with two models, whose masks are kept from the first test on."""
+    """A job as `new_job` makes it, whose masks are kept from the first test on."""
+    made = new_job(server)
+    yield made
+    httpx2.delete(f"{server.url}/api/v1/jobs/{made}", timeout=60)
+
+
+def new_job(server: Server) -> str:
+    """A finished job of ten small photos with two models."""
     files = [
         ("files", (name, encoded(picture(320, 240, seed=seed)))) for seed, name in enumerate([*NAMES, EVIL])
     ]
     recipe = {"recipe": json.dumps({"models": ["u2netp", "u2net"]})}
     made = httpx2.post(f"{server.url}/api/v1/jobs", files=files, data=recipe, timeout=60).json()["id"]
     until(lambda: server.store.job(made).state is JobState.DONE, within_s=240)
-    yield str(made)
-    httpx2.delete(f"{server.url}/api/v1/jobs/{made}", timeout=60)
+    return str(made)
 
 
 @contextmanager
@@ -193,6 +200,12 @@ def test_nothing_tells_the_models_before_the_vote_and_the_page_does_after(
         assert "u2net" not in page.locator("[data-testid=stMain]").inner_html()
         before = shown(page)
         assert not [url for url in asked if re.search("u2net|/tasks/", url)]
+        tokens = {found for url in asked for found in re.findall("/jobs/.*token=([^&]+)", url)}
+        assert len(tokens) == 2  # one to vote, one for the pictures
+        for token in tokens:
+            for what in ("", "/votes", "/ranking", "/archive", "/tasks/0/cutout", "/tasks/0/mask"):
+                address = f"{server.url}/api/v1/jobs/{job}{what}?token={token}"
+                assert httpx2.get(address, timeout=60).status_code == 403, what
         page.keyboard.press("ArrowLeft")
         another(page, before)
         page.get_by_text("Which was which?").click()
@@ -234,6 +247,87 @@ def test_a_vote_given_while_the_server_is_away_is_sent_once_when_it_is_back(
         expect(page.locator(".count")).to_contain_text("8 pairs left for you")
         assert len(lost) == 1
         assert sorted(vote["choice"] for vote in votes(server, job)) == ["left", "right"]
+
+
+def test_a_vote_that_is_not_counted_is_said_until_it_is_dismissed(
+    browser: Browser, server: Server, job: str
+) -> None:
+    with visitor(browser, server) as page:
+        begin(page, job, "Ann")
+        before, name = shown(page), page.locator(".photo").inner_text()
+        here = f"{server.url}/api/v1/jobs/{job}/ballots/{before}/vote"
+        httpx2.post(here, json={"voter": "Ann", "choice": "tie"}, timeout=60)
+        httpx2.delete(here, params={"voter": "Ann"}, timeout=60)  # its id is worth nothing from here on
+        page.keyboard.press("ArrowLeft")
+        note = page.get_by_role("alert").filter(has_text="was not counted")
+        expect(note).to_contain_text(f"Your vote on “{name}” was not counted.")
+        expect(page.locator(".count")).to_contain_text("10 pairs left for you")
+        before = another(page, before)
+        page.keyboard.press("ArrowRight")
+        another(page, before)
+        expect(page.locator(".count")).to_contain_text("9 pairs left for you")
+        until(partial(voted_last, server, job, "right"))
+        expect(note).to_be_visible()
+        page.reload()
+        shown(page)
+        expect(note).to_be_visible()
+        page.get_by_role("button", name="Dismiss").click()
+        expect(note).not_to_be_visible()
+        page.reload()
+        shown(page)
+        expect(note).not_to_be_visible()
+
+
+def test_a_last_vote_that_is_not_counted_brings_its_pair_back(
+    browser: Browser, server: Server, job: str
+) -> None:
+    for _ in range(9):
+        asked = f"{server.url}/api/v1/jobs/{job}/ballots"
+        found = httpx2.post(asked, json={"voter": "Ann"}, timeout=60).json()["ballot"]
+        said = {"voter": "Ann", "choice": "tie"}
+        httpx2.post(f"{server.url}{found['links']['vote']}", json=said, timeout=60)
+    with visitor(browser, server) as page:
+        begin(page, job, "Ann")
+        before = shown(page)
+        here = f"{server.url}/api/v1/jobs/{job}/ballots/{before}/vote"
+        httpx2.post(here, json={"voter": "Ann", "choice": "tie"}, timeout=60)
+        httpx2.delete(here, params={"voter": "Ann"}, timeout=60)
+        page.keyboard.press("ArrowLeft")
+        another(page, before)
+        expect(page.locator(".count")).to_contain_text("1 pair left for you")
+        page.keyboard.press("ArrowLeft")
+        expect(page.get_by_text("You have voted on all pairs there are.")).to_be_visible()
+        expect(page.get_by_role("alert")).to_contain_text("was not counted")
+        until(lambda: len(votes(server, job)) == 10)
+
+
+def test_a_cutout_that_is_made_again_meanwhile_does_not_end_the_vote(
+    browser: Browser, server: Server, job: str
+) -> None:
+    gone = {"code": "cutout_gone", "title": "A cutout of this pair is being made again.", "detail": ""}
+    with visitor(browser, server) as page:
+        page.route("**/ballots?*", lambda route: route.fulfill(status=409, json=gone), times=2)
+        begin(page, job, "Ann")
+        expect(page.locator(".count")).to_contain_text("10 pairs left for you")
+        expect(page.get_by_text("it was deleted")).not_to_be_visible()
+        expect(page.locator(".trouble")).not_to_be_visible()
+
+
+def test_a_link_that_expired_is_renewed_and_the_vote_is_kept(
+    browser: Browser, model_dir: Path, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "data", model_dir, link_lifetime_s=60) as server:
+        made = new_job(server)
+        with visitor(browser, server) as page:
+            begin(page, made, "Ann")
+            before = shown(page)
+            page.wait_for_timeout(62_000)
+            page.keyboard.press("ArrowLeft")
+            another(page, before)
+            until(lambda: [vote["choice"] for vote in votes(server, made)] == ["left"])
+            expect(page.locator(".trouble")).not_to_be_visible()
+            expect(page.locator(".note")).not_to_be_visible()
+            expect(page.locator(".count")).to_contain_text("9 pairs left for you")
 
 
 def test_a_voter_who_is_through_is_led_to_the_ranking(browser: Browser, server: Server, job: str) -> None:

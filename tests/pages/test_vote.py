@@ -2,11 +2,12 @@
 
 import pytest
 
+from photoproc.errors import ServiceError
 from photoproc.jobs import Job
 from photoproc.judging import Choice
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
-from photoproc.voting import voting
+from photoproc.voting import ballot_pictures, voting
 from tests.pages.support import component, dashboard, labels, made_job, plain, press, words
 from tests.waiting import until
 
@@ -45,7 +46,10 @@ def test_the_booth_is_given_links_and_nothing_that_tells_models(service: PhotoSe
     data = component(dashboard("vote.py", job=made.id), "vote")
     assert data["address"] == f"/api/v1/jobs/{made.id}"
     service.check_link(voting(made.id), data["voting"])
-    service.check_link(made.id, data["token"])
+    for opened in (made.id, ballot_pictures(made.id)):
+        with pytest.raises(ServiceError):
+            service.check_link(opened, data["voting"])
+    assert str(data).count("token") == 0
     assert "u2net" not in str(data)
 
 
@@ -58,6 +62,18 @@ def test_a_job_that_cannot_be_voted_on_is_said(service: PhotoService) -> None:
     assert "was processed with one model" in plain(app)
 
 
+def test_where_every_face_has_a_cutout_it_is_said_which_is_judged(service: PhotoService) -> None:
+    each = Recipe.model_validate(
+        {"models": ["u2netp", "u2net"], "framing": {"kind": "face", "which": "each", "no_face": "skip"}}
+    )
+    said = {}
+    for recipe in (BOTH, each):
+        job = made_job(service, "a.jpg", recipe=recipe, wait=False)
+        said[recipe] = plain(dashboard("vote.py", job=job.id))
+    assert "the cutout of the first one is judged" in said[each]
+    assert "the cutout of the first one is judged" not in said[BOTH]
+
+
 def test_compare_leads_to_the_vote_and_shows_what_it_came_to(service: PhotoService, made: Job) -> None:
     app = dashboard("compare.py", job=made.id)
     assert "No votes yet" in plain(app)
@@ -66,6 +82,7 @@ def test_compare_leads_to_the_vote_and_shows_what_it_came_to(service: PhotoServi
     assert slip is not None
     service.vote(made.id, slip.id, "Ann", Choice.BOTH_BAD)
     said = plain(dashboard("compare.py", job=made.id))
+    assert "In 1 of 1 vote both were called bad." in said
     assert "Not enough votes yet: 1 vote cannot tell any two of the models apart." in said
     assert "| Model | Preferred |" in said
     for voter in VOTERS:
@@ -76,6 +93,7 @@ def test_compare_leads_to_the_vote_and_shows_what_it_came_to(service: PhotoServi
     assert [row.split("|")[1].strip() for row in rows] == ["**u2net**", "**u2netp**"]
     assert rows[0].endswith("| 1 |")
     assert "side won" not in said
+    assert "both were called bad" not in said
     assert component(press(app, "Vote"), "vote")["address"].endswith(made.id)
 
 

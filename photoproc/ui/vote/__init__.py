@@ -5,14 +5,16 @@ from photoproc.jobs import Job
 from photoproc.ui.component import component
 
 
-def vote_booth(job: Job, *, token: str, voting: str, key: str) -> None:
-    """Let somebody vote on a job; `token` is a signed link of it, `voting` one that lets people vote."""
+def vote_booth(job: Job, *, voting: str, key: str) -> None:
+    """Let somebody vote on a job; `voting` is a signed link that lets people vote on it.
+
+    When that has expired, the component has the page run again for another.
+    """
     recipe = job.recipe
     data = {
         "address": f"/api/v1/jobs/{job.id}",
-        "token": token,
         "voting": voting,
         "ranking": f"/compare?job={job.id}",
         "opaque": recipe.output.show != "cutout" or not recipe.sees_through,
     }
-    component("vote")(data=data, key=key)
+    component("vote")(data=data, key=key, on_renew_change=lambda: None)

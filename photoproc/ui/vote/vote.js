@@ -1,5 +1,5 @@
-// Two cutouts of one photo; which is better? `data`: {address, token, voting, ranking, opaque}: the job's address in the API, a
-// link that opens its pictures, one that lets people vote, the page of its ranking, and whether no backdrop shows through.
+// Two cutouts of one photo; which is better? `data`: {address, voting, ranking, opaque}: the job's address in the API, a link that
+// lets people vote on it and opens nothing that tells models, the page of its ranking, and whether no backdrop shows through.
 // Two ballots are at hand, the shown one and the next with its pictures loaded, so that the next pair is there at once. What was
 // said is kept until the server has it, over reloads as well; the server counts what is said of a ballot once.
 
@@ -9,11 +9,14 @@ const CHOICES = { ArrowLeft: "left", ArrowRight: "right", ArrowDown: "tie", t: "
 const LOOK_MS = 300; // nobody judges faster: what comes sooner is the rest of a double click
 const HOLD_MS = 250; // a key held longer zooms while it is held
 const RANK_MS = 4000;
+const GONE = "This job is not there any more: it was deleted. Choose another comparison to vote on.";
+const EXPIRED = "This page was open for long and asks for a new link. What you have said is kept. If this stays, reload the page.";
 const OFFLINE = "The server does not answer. What you have said is kept here and sent when it is back.";
 
-export default function ({ data, parentElement }) {
+export default function ({ data, parentElement, setTriggerValue }) {
   let booth = booths.get(parentElement);
   if (!booth) booths.set(parentElement, (booth = new Booth(parentElement.querySelector(".pp"))));
+  booth.renew = () => setTriggerValue("renew", Date.now());
   booth.update(data);
 }
 
@@ -42,7 +45,6 @@ class Booth {
     const first = !this.data;
     this.data = data;
     matchTheme(this.root);
-    this.turn(this.backdrop);
     this.find(".over a").href = data.ranking;
     this.find("[data-do=backdrop]").hidden = data.opaque;
     this.turn(this.backdrop);
@@ -52,6 +54,7 @@ class Booth {
 
   begin() {
     this.pending = JSON.parse(forTab(this.kept) ?? "[]");
+    this.notes = new Notes(this.find(".note"), `photoproc-notes ${this.data.address}`);
     this.send();
     if (this.voter) this.start();
     else this.stage("who");
@@ -97,8 +100,9 @@ class Booth {
     const { code, title, detail } = await answer.json().catch(() => ({}));
     if (answer.status >= 500 && !code) throw { again: true, text: OFFLINE };
     const expired = code === "link_expired" || code === "link_invalid";
-    throw { again: answer.status >= 500 || answer.status === 429, code, expired,
-      text: expired ? "This page was open for long. Reload it to go on: what you have said is kept." : `${title ?? "The server refused."} ${detail ?? ""}` };
+    if (expired && this.asked !== this.data.voting) { this.asked = this.data.voting; this.renew(); } // `update` brings it
+    throw { again: answer.status >= 500 || answer.status === 429, code, expired, title: title ?? "The server refused it.",
+      text: expired ? EXPIRED : `${title ?? "The server refused it."} ${detail ?? ""}` };
   }
 
   // Have two ballots at hand.
@@ -121,7 +125,8 @@ class Booth {
         this.hands.push(held(found.ballot));
         if (this.hands.length === 1) this.show();
       } catch (problem) {
-        if (problem.code === "not_found") { this.end("This job is not there any more: it was deleted. Choose another comparison to vote on.", true); break; }
+        if (problem.code === "not_found") { this.end(GONE, true); break; }
+        if (problem.code === "cutout_gone") { await pause(tries++); continue; } // made again meanwhile: there is another pair
         this.trouble(problem.text);
         if (problem.code === "voter_name") { this.stage("who"); break; }
         if (!problem.again && problem.code !== "nothing_to_vote") break;
@@ -207,6 +212,7 @@ class Booth {
     this.sending = true;
     for (let tries = 1; this.pending.length;) {
       const said = this.pending[0];
+      let refused = null;
       try {
         const vote = await this.call("POST", `/ballots/${said.ballot}/vote`, { voter: said.voter, choice: said.choice });
         tries = 1;
@@ -216,16 +222,29 @@ class Booth {
         this.tell(said, vote);
         this.rank();
       } catch (problem) {
-        this.trouble(problem.text);
+        if (problem.expired || problem.again) this.trouble(problem.text);
         if (problem.expired) break;
         if (problem.again) { await pause(tries++); continue; }
+        refused = problem;
       }
       this.pending.shift();
       forTab(this.kept, JSON.stringify(this.pending));
+      if (refused) this.lose(said, refused);
       this.progress();
       this.buttons();
     }
     this.sending = false;
+  }
+
+  // A vote that the server does not take: said until somebody has read it. Its pair is to be had again.
+  lose(said, { code, title }) {
+    this.notes.add(title, said.photo);
+    if (code === "not_found") { this.end(GONE, true); return; }
+    if (said.voter !== this.voter || !this.find(".who").hidden) return;
+    this.through = false;
+    this.hands.splice(1); // asked again, the server says what is next and how many are left
+    if (!this.showing) { this.stage("booth"); this.show(); }
+    this.fill();
   }
 
   tell(said, vote) {
@@ -252,7 +271,9 @@ class Booth {
       this.rank();
     } catch (problem) {
       if (problem.again) { this.done.push(ballot); this.trouble("The vote could not be taken back: the server does not answer. Try again."); }
-      else this.trouble(problem.text);
+      else if (problem.expired) { this.done.push(ballot); this.trouble(problem.text); }
+      else if (problem.code === "cutout_gone") { this.find(".which").hidden = true; this.notes.add(`The vote was taken back. ${problem.title}`); this.rank(); }
+      else this.notes.add(`The vote could not be taken back. ${problem.title}`);
     }
     this.undoing = false;
     this.progress();
@@ -264,7 +285,7 @@ class Booth {
     if (this.ranking) { this.rankAgain = true; return; }
     this.ranking = true;
     try {
-      const answer = await fetch(`${this.data.address}/ranking?token=${this.data.token}`);
+      const answer = await fetch(`${this.data.address}/ballots?token=${this.data.voting}`);
       if (answer.ok) {
         const found = await answer.json();
         Object.assign(this, { votes: found.votes, enough: found.enough });
@@ -304,6 +325,7 @@ class Booth {
 
   act(what) {
     if (what === "undo") this.undo();
+    if (what === "dismiss") this.notes.dismiss();
     if (what === "rename") this.stage("who");
     if (what === "zoom") this.zoom(!this.zoomed);
     if (what === "backdrop" && !this.data.opaque) this.turn(BACKDROPS[(BACKDROPS.indexOf(this.backdrop) + 1) % BACKDROPS.length], true);
@@ -368,34 +390,4 @@ class Booth {
     } else return;
     event.preventDefault();
   }
-}
-
-// A ballot with its pictures on their way: `soon` is [images, whether they are whole].
-function held(ballot) {
-  const { left, right } = ballot.links;
-  const whole = Promise.all([load(left), load(right)]);
-  const small = Promise.all([load(`${left}&size=small`), load(`${right}&size=small`)]);
-  const soon = Promise.any([whole.then((images) => [images, true]), small.then((images) => [images, false])]);
-  soon.catch(() => {});
-  whole.catch(() => {});
-  return { ...ballot, whole, soon };
-}
-
-function load(address) {
-  const image = new Image();
-  image.src = address;
-  return image.decode().then(() => image);
-}
-
-function pause(tries) { return new Promise((resume) => setTimeout(resume, 1000 * Math.min(5, tries))); }
-
-function plural(count, one) { return `${count.toLocaleString("en")} ${one}${count === 1 ? "" : "s"}`; }
-
-// What this tab keeps over a reload; without a value, what it has kept.
-function forTab(key, value) {
-  try {
-    if (value === undefined) return sessionStorage.getItem(key);
-    sessionStorage.setItem(key, value);
-  } catch { /* private window: kept until the page goes */ }
-  return null;
 }
