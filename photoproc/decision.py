@@ -25,6 +25,7 @@ from photoproc.report import WORST, Drawn, Pictures, html
 from photoproc.settings import Settings
 from photoproc.tags import Tags
 from photoproc.trial import Trials
+from photoproc.trial_result import Trial
 from photoproc.voting import Voting
 
 _LOST = "lost masks.txt"
@@ -72,7 +73,7 @@ class Decisions(Comparisons, Tags, Voting, Trials):
         `comparison` does.
         """
         measured = self.measure(job_id)
-        trial = self.trial(job_id)
+        trial = self._told_trial(job_id)
         ended = None if trial is None else trial.finished_at
         now = (*self._compared.standing(job_id), measured, ended, self._book.votes_revision(job_id))
         with self._summing_up:
@@ -86,27 +87,23 @@ class Decisions(Comparisons, Tags, Voting, Trials):
                 others = [one for one in self._summed_up.items() if one[0] != job_id]
                 self._summed_up = {**dict(others[1 - _KEPT_FINDINGS :]), job_id: kept}
         found = kept[2]
-        ratios = () if found.trial is None else tuple(found.trial.ratios)
-        said = recommend(found.models, found.ranking, weight=weight, ratios=ratios)
+        said = recommend(found.models, found.ranking, weight=weight, trial=found.trial)
         return replace(found, recommendation=said)
 
     def _weighed(self, found: Comparison, weight: float) -> Findings:
         """A comparison with what was voted and timed, and which model that speaks for."""
-        ranking, trial = self.ranking(found.job.id), self.trial(found.job.id)
-        if trial is not None and not trial.state.final:
-            trial = None
+        ranking, trial = self.ranking(found.job.id), self._told_trial(found.job.id)
         alone = {
             one.model: (one.spread.p50, len(trial.photos))
             for one in (() if trial is None else trial.figures)
             if one.spread is not None and trial is not None
         }
         models = candidates(found.times, ranking, alone)
-        ratios = () if trial is None else tuple(trial.ratios)
         return Findings(
             comparison=found,
             ranking=ranking,
             models=models,
-            recommendation=recommend(models, ranking, weight=weight, ratios=ratios),
+            recommendation=recommend(models, ranking, weight=weight, trial=trial),
             made_at=self._clock.now(),
             votes=self.votes(found.job.id),
             trial=trial,
@@ -118,6 +115,12 @@ class Decisions(Comparisons, Tags, Voting, Trials):
             machine=host(),
             versions=versions(),
         )
+
+    def _told_trial(self, job_id: str) -> Trial | None:
+        """The time trial whose figures stand."""
+        trial = self.trial(job_id)
+        told = None if trial is None else trial.told
+        return told if told is not None and told.state.final else None
 
     def report(self, job_id: str, *, weight: float = WEIGHT) -> tuple[str, str]:
         """The HTML report of a comparison, and what its file is called; raises as `comparison` does."""

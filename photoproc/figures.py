@@ -203,7 +203,12 @@ def _vote(found: Findings, one: Vote) -> dict[str, Any]:
 def _trial(one: Trial) -> dict[str, Any]:
     return {
         "state": one.state.value,
+        "problem": None if one.problem is None else one.problem.message,
         "started_at": moment(one.started_at),
+        "finished_at": None if one.finished_at is None else moment(one.finished_at),
+        "rounds": one.rounds,
+        "disturbed": list(one.disturbed),
+        "left_out": [asdict(photo) for photo in one.left_out],
         "photos": [photo.name for photo in one.photos],
         "threads": one.threads,
         "others": list(one.others),
@@ -226,7 +231,7 @@ def _runs(one: Trial) -> Iterator[dict[str, Any]]:
         first = one.photos[0].name if one.photos else ""
         yield {"model": figures.model, "round": 0, "photo": first, "seconds": figures.first}
         for number, took in enumerate(figures.rounds, 1):
-            for photo, seconds in zip(one.photos, took, strict=False):
+            for photo, seconds in zip(one.photos, took, strict=True):
                 yield {"model": figures.model, "round": number, "photo": photo.name, "seconds": seconds}
 
 

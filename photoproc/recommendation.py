@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from photoproc.comparison import ModelTimes
 from photoproc.timings import Ratio
+from photoproc.trial_result import Trial
 
 if TYPE_CHECKING:  # its module loads what only children need
     from photoproc.judging import Ranking, Share
@@ -88,13 +89,14 @@ def recommend(
     ranking: "Ranking | None",
     *,
     weight: float = WEIGHT,
-    ratios: Sequence[Ratio] = (),
+    trial: Trial | None = None,
 ) -> Recommendation:
     """The model for a weight of quality against speed, 0 (speed alone) to 1 (quality alone).
 
     It has the largest weight × quality + (1 − weight) × (fastest time ÷ its time), among those on the front.
-    `ratios` are those of a time trial, which says how much longer one takes, and whether it does.
+    A time trial says how much longer one takes, and whether it does.
     """
+    ratios = () if trial is None else trial.ratios
     timed = [one for one in models if one.seconds is not None]
     judged = [one for one in models if one.quality is not None]
     fastest = min(timed, key=_seconds, default=None)
@@ -111,6 +113,8 @@ def recommend(
         key=lambda one: (worth(one), one.quality),
     )
     thin = _doubts(best, models, ranking)
+    if trial is not None and trial.disturbed:
+        thin += ("Other work disturbed the time trial: its times may be too long.",)
     said = f"{best.model}: {_evidence(best, fastest if weighs else None, ratios)}."
     if ranking is not None and not ranking.enough:
         said = f"Too early to say after {_count(ranking.votes, 'vote')}. So far {said}"

@@ -118,7 +118,8 @@ def _trial(found: Findings) -> list[Table]:
     ]
     notes = [
         f"Each model alone in a child with {_count(trial.threads, 'thread')}, in turn on "
-        f"{_count(len(trial.photos), 'photo')}, {_count(len(trial.others), 'round')}, while jobs waited.",
+        f"{_count(len(trial.photos), 'photo')}, {len(trial.others)} of {_count(trial.rounds, 'round')}, "
+        "while jobs waited.",
         *map(_ratio, trial.ratios),
     ]
     if any(one.interval for one in trial.figures):

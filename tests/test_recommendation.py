@@ -1,7 +1,7 @@
 """Which model to use: the sentence, its evidence, and when that is too thin."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from photoproc.comparison import ModelTimes, Spread
 from photoproc.judging import Ballot, Choice, Ranking, rank
 from photoproc.recommendation import Candidate, candidates, recommend
+from photoproc.trial_result import ModelFigures, Trial, TrialPhoto, TrialState
 
 
 def times(model: str, seconds: float | None, count: int = 20) -> ModelTimes:
@@ -97,6 +98,45 @@ def test_masks_of_an_earlier_run_have_no_time_and_a_trial_gives_one() -> None:
     assert "Times cannot be compared: sharp did not run here." in recommend(unvoted, None).sentence
     trial = {"sharp": (2.0, 24), "small": (0.5, 24)}
     assert "takes 4.0 × as long as small" in recommend(candidates(kept, CLEAR, trial), CLEAR).sentence
+
+
+def trial_of(took: Mapping[str, Sequence[float]], *, others: float = 0.0) -> Trial:
+    """A time trial of one round, of so many seconds a photo."""
+    figures = tuple(
+        ModelFigures(
+            model=name, cold={}, rounds=(tuple(one),), steps={}, provider="", threads=1, peak_bytes=None
+        )
+        for name, one in took.items()
+    )
+    return Trial(
+        job_id="j",
+        state=TrialState.DONE,
+        models=tuple(took),
+        photos=tuple(TrialPhoto(place=place, name=f"{place}.jpg") for place in range(8)),
+        rounds=1,
+        threads=1,
+        started_at=0,
+        figures=figures,
+        others=(others,),
+    )
+
+
+def test_a_time_trial_says_how_much_longer_and_whether_at_all() -> None:
+    found = candidates(BOTH, CLEAR)
+    clear = trial_of({"small": [1.0] * 8, "sharp": [2.9, 2.9, 2.9, 3.0, 3.0, 3.0, 3.0, 3.0]})
+    assert "takes 3.0 × as long as small" in recommend(found, CLEAR, trial=clear).sentence
+    assert recommend(found, CLEAR, trial=clear).thin == ()
+    unclear = trial_of({"small": [1.0] * 8, "sharp": [0.9, 1.4] * 4}, others=0.5)
+    said = recommend(found, CLEAR, trial=unclear)
+    assert "takes about as long as small" in said.sentence
+    assert said.thin == ("Other work disturbed the time trial: its times may be too long.",)
+
+
+def test_many_votes_for_neither_are_said() -> None:
+    votes = [Ballot("sharp", "small", Choice.LEFT), *[Ballot("small", "sharp", Choice.BOTH_BAD)] * 2] * 30
+    ranking = rank(["sharp", "small"], votes)
+    said = recommend(candidates(BOTH, ranking), ranking, weight=1)
+    assert "In 60 of 90 votes both were called bad." in said.thin
 
 
 POINTS = st.tuples(st.floats(-3, 3), st.floats(0.01, 100))
