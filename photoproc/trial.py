@@ -24,7 +24,7 @@ from photoproc.measuring import Measuring, Plan, rounds_for
 from photoproc.models.weights import Weights
 from photoproc.settings import Settings
 from photoproc.store import Store
-from photoproc.trial_plan import chosen, orders
+from photoproc.trial_plan import about_s, chosen, orders
 from photoproc.trial_result import Kept, LeftOut, Trial, TrialPhoto, TrialState, kept, trial_of
 from photoproc.worker import Worker
 
@@ -224,17 +224,8 @@ class Trials:
     def trial_estimate(self, job_id: str) -> float | None:
         """About how many seconds a time trial would take; None while a model of it never ran here."""
         job = self._trial_store.job(job_id)
-        models = job.recipe.task_models
-        figures = self._trial_store.figures(models)
-        runs = 1 + (photos := min(PHOTOS, job.photo_count)) * rounds_for(photos)
-        whole = 0.0
-        for model in models:
-            task_s = figures[model].task_s if model in figures else None
-            if task_s is None:
-                return None
-            count, load_s = figures[model].steps.get("load", (0, 0.0))
-            whole += runs * task_s + (load_s / count if count else 0.0)
-        return whole
+        photos = min(PHOTOS, job.photo_count)
+        return about_s(job, 1 + photos * rounds_for(photos), store=self._trial_store)
 
     # Running
 

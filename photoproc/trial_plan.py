@@ -75,6 +75,20 @@ def chosen(job: Job, count: int, *, store: Store) -> list[tuple[int, Photo]]:
     return [(task.number // models, task.photo) for task in tasks]
 
 
+def about_s(job: Job, runs: int, *, store: Store) -> float | None:
+    """About how long so many runs of each model take, and loading each; None while one never ran here."""
+    models = job.recipe.task_models
+    figures = store.figures(models)
+    whole = 0.0
+    for model in models:
+        task_s = figures[model].task_s if model in figures else None
+        if task_s is None:
+            return None
+        count, load_s = figures[model].steps.get("load", (0, 0.0))
+        whole += runs * task_s + (load_s / count if count else 0.0)
+    return whole
+
+
 def spread_over(places: Sequence[int], count: int) -> list[int]:
     """So many of them, evenly spread from the first to the last; all where they are no more."""
     if len(places) <= count:
