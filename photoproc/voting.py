@@ -86,7 +86,7 @@ class Voting:
     def ballot(self, job_id: str, ballot_id: str) -> tuple[Slip, Mapping[Side, Task]]:
         """A pair that was handed out, with the task on each side.
 
-        Raises ballot_gone, not_found, and cutout_gone where a task is run again meanwhile.
+        Raises ballot_gone, not_found, and cutout_gone where a cutout is not there meanwhile.
         """
         slip = self._book.slip(job_id, ballot_id)
         models = self._book.job(job_id).recipe.task_models
@@ -97,8 +97,8 @@ class Voting:
         if left.cutout is None or right.cutout is None:
             raise ServiceError(
                 "cutout_gone",
-                "A cutout of this pair is being made again.",
-                "Ask for the next pair; this one comes again when it is done.",
+                "A cutout of this pair is not there at the moment.",
+                "Ask again in a moment; if it stays, process these photos again.",
             )
         return slip, {"left": left, "right": right}
 

@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,6 @@ from PIL import Image
 from pydantic import SecretStr
 
 from photoproc.bootstrap import Runtime
-from photoproc.jobs import TaskState
 from photoproc.voting import voting
 from tests.api.conftest import Changed
 from tests.api.support import Api, check_problem, jpeg
@@ -166,9 +166,8 @@ def test_links_of_a_vote_open_nothing_that_tells_the_models(
     to_vote = running.service.sign(voting(job))
     shown = ballot(api, job, token=to_vote)["ballot"]
     assert "token" not in shown["links"]["vote"]
-    (of_pictures,) = {
-        shown["links"][which].rpartition("token=")[2] for which in ("left", "right", "original")
-    }
+    links = [shown["links"][which] for which in ("left", "right", "original")]
+    (of_pictures,) = {link.rpartition("token=")[2] for link in links}
     given = {"job_id": job, "ballot": shown["id"], "which": "left"}
     paths = api.client.get("/openapi.json").json()["paths"]
     opened: dict[str, list[str]] = {of_pictures: [], to_vote: []}
@@ -188,9 +187,8 @@ def test_links_of_a_vote_open_nothing_that_tells_the_models(
         "post /ballots",
         "post /ballots/{ballot}/vote",
     ]
-    for which in ("left", "right", "original"):
-        picture = api.client.get(shown["links"][which].removeprefix("/api"))
-        assert picture.status_code == 200
+    for link in links:
+        assert api.client.get(link.removeprefix("/api")).status_code == 200
     to_look = running.service.sign(job)
     address = f"/v1/jobs/{job}/ballots/{shown['id']}/pictures/left"
     assert api.client.get(address, params={"token": to_look}).status_code == 200
@@ -206,17 +204,16 @@ def test_a_link_to_a_ballots_pictures_that_has_expired_says_so(
     check_problem(api.client.get(link), 410, "link_expired")
 
 
-def test_a_cutout_made_again_meanwhile_is_said_as_that(
+def test_a_pair_without_a_cutout_is_said_as_that(
     api: Api, running: Runtime, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = running.service.next_ballot(job, "Ann")
-    assert found.slip is not None
-    running.service.retry(job, (TaskState.DONE,))
-    with monkeypatch.context() as meanwhile:  # it was retried just after the pair was chosen
-        meanwhile.setattr(running.service, "next_ballot", lambda *_, **__: found)
-        answer = api.client.post(f"/v1/jobs/{job}/ballots", json={"voter": "Ann"})
-    check_problem(answer, 409, "cutout_gone")
-    until(lambda: api.job(job)["state"] == "done", within_s=180)
+    store = running.service._store
+    whole, sent = store.tasks, {"voter": "Ann"}
+    with monkeypatch.context() as meanwhile:
+        without = lambda *asked: (replace(task, cutouts=()) for task in whole(*asked))  # noqa: E731
+        meanwhile.setattr(store, "tasks", without)
+        check_problem(api.client.post(f"/v1/jobs/{job}/ballots", json=sent), 409, "cutout_gone")
+    assert api.client.post(f"/v1/jobs/{job}/ballots", json=sent).status_code == 200
 
 
 def test_what_is_wrong_is_said_by_code(api: Api, job: str) -> None:

@@ -301,10 +301,10 @@ def test_a_last_vote_that_is_not_counted_brings_its_pair_back(
         until(lambda: len(votes(server, job)) == 10)
 
 
-def test_a_cutout_that_is_made_again_meanwhile_does_not_end_the_vote(
+def test_a_cutout_that_is_not_there_for_a_moment_does_not_end_the_vote(
     browser: Browser, server: Server, job: str
 ) -> None:
-    gone = {"code": "cutout_gone", "title": "A cutout of this pair is being made again.", "detail": ""}
+    gone = {"code": "cutout_gone", "title": "A cutout of this pair is not there at the moment.", "detail": ""}
     with visitor(browser, server) as page:
         page.route("**/ballots?*", lambda route: route.fulfill(status=409, json=gone), times=2)
         begin(page, job, "Ann")

@@ -126,7 +126,11 @@ class Booth {
         if (this.hands.length === 1) this.show();
       } catch (problem) {
         if (problem.code === "not_found") { this.end(GONE, true); break; }
-        if (problem.code === "cutout_gone") { await pause(tries++); continue; } // made again meanwhile: there is another pair
+        if (problem.code === "cutout_gone") { // for a moment, mostly
+          if (tries > 2) this.trouble(problem.text);
+          await pause(tries++);
+          continue;
+        }
         this.trouble(problem.text);
         if (problem.code === "voter_name") { this.stage("who"); break; }
         if (!problem.again && problem.code !== "nothing_to_vote") break;
