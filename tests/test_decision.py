@@ -23,6 +23,7 @@ from photoproc.imaging import encode
 from photoproc.jobs import Job, Task, Warn
 from photoproc.judging import Choice
 from photoproc.recipe import Recipe
+from photoproc.trial_result import TrialState
 from tests.api.support import Api, check_problem, local
 from tests.pictures import encoded, picture, sample
 from tests.waiting import until
@@ -157,6 +158,27 @@ def test_masks_come_at_their_photos_size(running: Runtime, made: Job, api: Api) 
     assert small is not None
     large = np.asarray(Image.open(io.BytesIO(packed.read("u2netp/astronaut.png"))).resize((320, 320)))
     assert float(np.abs(large.astype(int) - small).mean()) < 2
+
+
+def test_a_time_trial_is_in_the_report_and_the_figures(running: Runtime, made: Job, api: Api) -> None:
+    service = running.service
+    service.start_trial(made.id, photos=2, rounds=2)
+    until(lambda: (found := service.trial(made.id)) is not None and found.state.final, within_s=300)
+    trial = service.trial(made.id)
+    assert trial is not None
+    assert trial.state is TrialState.DONE, trial.problem
+    said = " ".join(Seen(api.client.get(f"/v1/jobs/{made.id}/report").text).words)
+    assert "Time trial" in said
+    assert "2 of 2 rounds" in said
+    body = api.client.get(f"/v1/jobs/{made.id}/figures").json()
+    assert [one["model"] for one in body["trial"]["models"]] == ["u2netp", "u2net"]
+    packed = zipfile.ZipFile(io.BytesIO(api.client.get(f"/v1/jobs/{made.id}/figures.zip").content))
+    assert [row["round"] for row in table(packed, "trial.csv")] == ["0", "1", "1", "2", "2"] * 2
+    spreads = {one.model: one.spread for one in trial.figures}
+    weighed = {one.model: one for one in service.findings(made.id).models}
+    for model, spread in spreads.items():
+        assert spread is not None
+        assert (weighed[model].seconds, weighed[model].timed) == (spread.p50, 2)
 
 
 def test_a_lost_mask_costs_its_photo_and_nothing_else(running: Runtime, api: Api) -> None:
