@@ -95,16 +95,18 @@ def progress_words(trial: Trial) -> str:
 
 def show_result(trial: Trial) -> None:
     """What came of a trial that has ended; the figures of the one before where it has none."""
+    told = trial.told
     if trial.problem is not None:
+        whose = "" if told is None or told is trial else " The figures below are of the one before."
         what = {TrialState.FAILED: "failed", TrialState.INTERRUPTED: "was interrupted"}.get(trial.state)
         if what is None:
-            st.info("The time trial was stopped.", icon=":material/info:")
+            st.info(f"The time trial was stopped.{whose}", icon=":material/info:")
         else:
-            st.warning(f"The time trial {what}. {said(trial.problem)}", icon=":material/warning:")
-    if trial.told is not trial:
+            st.warning(f"The time trial {what}. {said(trial.problem)}{whose}", icon=":material/warning:")
+    if told is None:
         say_what_was_left_out(trial)
-    if trial.told is not None:
-        show_figures(trial.told)
+    else:
+        show_figures(told)
 
 
 def show_figures(trial: Trial) -> None:
