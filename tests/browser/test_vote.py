@@ -261,6 +261,7 @@ def test_a_vote_that_is_not_counted_is_said_until_it_is_dismissed(
         page.keyboard.press("ArrowLeft")
         note = page.get_by_role("alert").filter(has_text="was not counted")
         expect(note).to_contain_text(f"Your vote on “{name}” was not counted.")
+        expect(page.get_by_role("button", name="Right is better")).to_be_in_viewport(ratio=1)
         expect(page.locator(".count")).to_contain_text("10 pairs left for you")
         before = another(page, before)
         page.keyboard.press("ArrowRight")
