@@ -186,6 +186,8 @@ def test_keys_vote_undo_and_look(browser: Browser, server: Server, job: str) -> 
         expect(page.locator("img.original")).to_be_visible()
         page.keyboard.press("?")
         expect(page.locator(".keys")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator(".keys")).to_be_hidden()
         page.reload()
         shown(page)  # the name is not asked for again
 

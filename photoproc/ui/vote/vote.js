@@ -145,6 +145,7 @@ class Booth {
   end(text, gone) {
     this.stage("over");
     this.find(".over .lead").textContent = text;
+    this.showKeys(false);
     this.find(".over a").hidden = Boolean(gone);
     if (gone) Object.assign(this, { hands: [], done: [] });
     this.buttons();
@@ -334,10 +335,12 @@ class Booth {
     if (what === "zoom") this.zoom(!this.zoomed);
     if (what === "backdrop" && !this.data.opaque) this.turn(BACKDROPS[(BACKDROPS.indexOf(this.backdrop) + 1) % BACKDROPS.length], true);
     if (what === "original") this.press("original", (this.find(".original").hidden = !this.find(".original").hidden) === false);
-    if (what === "keys") {
-      this.find(".keys").hidden = !this.find(".keys").hidden;
-      this.find("[data-do=keys]").setAttribute("aria-expanded", String(!this.find(".keys").hidden));
-    }
+    if (what === "keys") this.showKeys(this.find(".keys").hidden);
+  }
+
+  showKeys(on) {
+    this.find(".keys").hidden = !on;
+    this.find("[data-do=keys]").setAttribute("aria-expanded", String(on));
   }
 
   press(what, on) { this.find(`[data-do=${what}]`).setAttribute("aria-pressed", String(on)); }
@@ -388,6 +391,7 @@ class Booth {
     }
     const action = { b: "backdrop", o: "original", u: "undo", "?": "keys" }[letter];
     if (letter in CHOICES && this.showing) { if (!event.repeat) this.vote(CHOICES[letter]); }
+    else if (letter === "Escape" && !this.find(".keys").hidden) this.showKeys(false);
     else if (action) { if (!event.repeat) this.act(action); }
     else if (letter === "z" && this.showing) {
       if (!event.repeat) { this.zoom(!this.zoomed); this.pressed = this.zoomed ? performance.now() : null; }
