@@ -44,10 +44,10 @@ def models_in(folder: Path) -> Path:
     """A model folder with the real weights, and u2netp's once more as a custom model."""
     own = os.environ.get("PHOTOPROC_MODEL_DIR")
     weights = Weights(Path(own) if own else None).folders()[0]
-    folder.mkdir()
+    (folder / "models").mkdir(parents=True)
     for name in MODELS[:2]:
-        shutil.copytree(weights / name, folder / name)
-    shutil.copy(weights / "u2netp" / "u2netp.onnx", folder / "copy.onnx")
+        shutil.copytree(weights / "models" / name, folder / "models" / name)
+    shutil.copy(weights / "models" / "u2netp" / "u2netp.onnx", folder / "copy.onnx")
     (folder / "copy.toml").write_text(_TOML)
     return folder
 
