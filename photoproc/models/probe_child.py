@@ -1,6 +1,6 @@
 """A custom model run once, in a process of its own: `python -m photoproc.models.probe_child`.
 
-Reads one line of JSON from standard input (see `probe.ask`), and writes one to standard output. Ends when
+Reads one line of JSON from standard input (see `probe.run`), and writes one to standard output. Ends when
 its input does, which is when whoever asked is gone.
 """
 

@@ -134,8 +134,8 @@ def show_again(service: PhotoService, job: Job) -> Shown | None:
     models = len(job.recipe.task_models)
     tasks = service.tasks(job.id, limit=_SHOWN * models)
     by_photo = [tasks[start : start + models] for start in range(0, len(tasks), models)]
-    token, trial = link_token(service, job.id), link_token(service, trying(job.id))
-    shown = {str(some[0].number): _processed(some, token, trial) for some in by_photo}
+    token, tries = link_token(service, job.id), link_token(service, trying(job.id))
+    shown = {str(some[0].number): _processed(some, token, tries) for some in by_photo}
     return _choose(shown, key=f"strip-{job.id}", total=job.photo_count)
 
 
@@ -163,7 +163,7 @@ def _uploaded(batch: str, photo: Photo, token: str) -> tuple[Shown, Thumb]:
     return Shown(photo=photo, address=address, token=token, small=source), thumb
 
 
-def _processed(tasks: Sequence[Task], token: str, trial: str) -> tuple[Shown, Thumb]:
+def _processed(tasks: Sequence[Task], token: str, tries: str) -> tuple[Shown, Thumb]:
     """A photo by what the job has of it: the picture before of any of its tasks, or why there is none."""
     photo = tasks[0].photo
     address = f"/api/v1/jobs/{tasks[0].job_id}/tasks/"
@@ -176,7 +176,7 @@ def _processed(tasks: Sequence[Task], token: str, trial: str) -> tuple[Shown, Th
         reason = problem.message if problem is not None else "The job has not processed it."
     thumb = Thumb(name=photo.name, about=_about(photo), source=source, reason=reason)
     address += str(tasks[0].number)
-    return Shown(photo=photo, address=address, token=trial, small=source), thumb
+    return Shown(photo=photo, address=address, token=tries, small=source), thumb
 
 
 def _about(photo: Photo) -> str:
