@@ -254,13 +254,17 @@ class Blobs:
         return self.mask(task.photo.sha256, task.model, weights_id)
 
     def keep_mask(self, sha256: str, model: str, weights_id: str, written: Path) -> None:
-        """Keep a mask for next time. Losing one only costs time, so this fails silently."""
+        """Keep a mask, also for next time. Where it cannot be kept, its photo cannot be compared."""
         path = self._mask(sha256, model, weights_id)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.replace(written, path)
         except OSError:
             written.unlink(missing_ok=True)
+
+    def drop_unheld(self, sha256: str) -> None:
+        """Forget a photo's masks where no job or upload holds it any more."""
+        self._collect([sha256])
 
     def uncertainty(self, sha256: str, model: str, weights_id: str) -> float | None:
         """How much a model disagrees with itself about a photo, where that is known, else None."""

@@ -243,14 +243,16 @@ class Worker:
             threads=report.threads,
             weights_id="" if flight.spec is None else flight.spec.weights_id,
         )
-        if not self._publish(claim, outcome):
-            self._blobs.drop_output(claim.job_id, cutouts)
-            return
+        # Before it is done: a task that is has its mask, wherever the server ends, and who deletes its job
+        # then deletes the mask as well.
         mask_of = (claim.photo.sha256, claim.model, outcome.weights_id)
         if report.mask is not None:
             self._blobs.keep_mask(*mask_of, report.mask.path)
         if report.uncertainty is not None and "certainty" in (report.seconds or {}):
             self._blobs.keep_uncertainty(*mask_of, report.uncertainty)
+        if not self._publish(claim, outcome):
+            self._blobs.drop_output(claim.job_id, cutouts)
+            self._blobs.drop_unheld(claim.photo.sha256)
 
     def _publish(self, claim: Claim, outcome: Outcome) -> bool:
         published = self._store.publish(claim, outcome, now=self._clock.now())

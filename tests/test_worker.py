@@ -17,7 +17,7 @@ from photoproc.jobs import Counts, JobState, Photo, Task, TaskState
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.parts import Keep
 from photoproc.recipe import Recipe
-from photoproc.records import Claim
+from photoproc.records import Claim, Outcome
 from photoproc.settings import Settings
 from photoproc.store import Store
 from photoproc.worker import Worker
@@ -291,6 +291,40 @@ def test_a_mask_made_before_is_used_again(world: World) -> None:
     assert all(mask is not None and mask.read_text().startswith("mask of") for mask in masks)
     world.finish(again)
     assert [task.mask_from_cache for task in world.tasks(again)] == [True, True]
+
+
+def test_a_task_that_is_done_has_its_mask(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish, there = world.store.publish, list[bool]()
+
+    def look_and_publish(claim: Claim, outcome: Outcome, *, now: float) -> bool:
+        there.append(world.blobs.mask(claim.photo.sha256, claim.model, outcome.weights_id) is not None)
+        return publish(claim, outcome, now=now)
+
+    monkeypatch.setattr(world.store, "publish", look_and_publish)
+    world.finish(world.submit(2))
+    assert there == [True, True]
+
+
+def test_a_job_that_is_deleted_before_its_task_is_published_leaves_no_mask(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, publish, kept = world.submit(1), world.store.publish, list[int]()
+    masks = world.settings.data_dir / "masks"
+
+    def delete_and_publish(claim: Claim, outcome: Outcome, *, now: float) -> bool:
+        world.store.delete_job(job)
+        world.blobs.close_job(job)
+        world.blobs.keep_mask(claim.photo.sha256, claim.model, "late", late)  # as one does that is slower
+        kept.append(len(list(masks.rglob("*.png"))))
+        return publish(claim, outcome, now=now)
+
+    late = world.settings.data_dir / "tmp" / "late"
+    late.write_bytes(b"mask")
+    monkeypatch.setattr(world.store, "publish", delete_and_publish)
+    for _ in range(3):
+        world.round()
+    assert kept == [1]
+    assert not list(masks.rglob("*.png"))
 
 
 def checked(order: Order) -> Report:
