@@ -105,6 +105,6 @@ def browser() -> Iterator[Browser]:
         except Error as error:
             skip_or_fail(f"no Chromium on this machine (apt-get install chromium): {error.message[:100]}")
             return
-        expect.set_options(timeout=30_000)  # machines that do other things as well
+        expect.set_options(timeout=60_000)  # machines that do other things as well
         yield launched
         launched.close()

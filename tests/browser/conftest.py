@@ -13,9 +13,10 @@ from tests.conftest import skip_or_fail
 from tests.server import Server, serving
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with an empty data folder."""
+    """A server for all these tests, with the jobs of those before: each takes care to have photos of its own
+    where it minds that masks are there already."""
     with serving(tmp_path_factory.mktemp("browser") / "data", model_dir) as running:
         yield running
 
