@@ -73,10 +73,9 @@ def subject_box(alpha: U8) -> Box | None:
     strongest = np.zeros(count, np.uint8)
     np.maximum.at(strongest, labels.ravel(), coarse.ravel())
     pixels = stats[1:, cv2.CC_STAT_AREA]
-    real = pixels >= _SPECK * pixels.max()
-    if (strongest[1:] > 127).any():
-        real &= strongest[1:] > 127
-        real &= pixels >= _SPECK * pixels[strongest[1:] > 127].max()
+    strong = strongest[1:] > 127
+    counted = strong if strong.any() else ~strong
+    real = counted & (pixels >= _SPECK * pixels[counted].max())
     pieces = stats[1:][real]
     left, top = pieces[:, cv2.CC_STAT_LEFT].min() * step, pieces[:, cv2.CC_STAT_TOP].min() * step
     right = (pieces[:, cv2.CC_STAT_LEFT] + pieces[:, cv2.CC_STAT_WIDTH]).max() * step

@@ -113,7 +113,12 @@ def run(spec: ModelSpec, path: Path, limits: Limits, stopping: threading.Event) 
     deadline = time.monotonic() + limits.timeout_s
     try:
         process = subprocess.Popen(
-            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            command,
+            bufsize=0,  # or what was not written to a process that died would be written when it is closed
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
     except OSError as error:
         return Probe(problem=_crashed(spec, f"it could not be started: {error.strerror}"))
@@ -123,7 +128,6 @@ def run(spec: ModelSpec, path: Path, limits: Limits, stopping: threading.Event) 
         try:
             with suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(asked).encode() + b"\n")
-                process.stdin.flush()
             while process.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=_LOOK_S)

@@ -108,6 +108,13 @@ def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], list[FoundFace], U8 | None
     return (width, height), faces, alpha
 
 
+def test_a_subject_that_is_small_beside_haze_is_found() -> None:
+    alpha = np.zeros((400, 400), np.uint8)
+    alpha[:390, :300] = 40
+    alpha[396:398, 390:394] = 255
+    assert subject_box(alpha) == (390, 396, 394, 398)
+
+
 @settings(max_examples=300, deadline=None)
 @given(asked=framings(), size=sizes(), scene=scenes(), longest=st.none() | st.integers(16, 500))
 def test_every_frame_has_the_size_and_shape_asked_for_or_says_why_not(

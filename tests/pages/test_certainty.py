@@ -43,7 +43,7 @@ def test_the_option_is_offered_where_a_model_runs_and_becomes_the_recipes(servic
     assert control(app, "Check certainty").value is False
     choose(app, {"Models": ["u2netp"], "Check certainty": True})
     press(app, "Process photos")
-    (job,) = service.jobs()
+    job = service.jobs()[0]
     assert job.recipe == CHECKED
     service.cancel(job.id)
     app = choose(dashboard(), {"Background": "Keep"})
