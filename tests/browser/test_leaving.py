@@ -26,7 +26,7 @@ def timers(page: Page) -> list[BackMsg]:
 def test_a_late_timer_of_the_page_before_takes_nothing_from_this_one(page: Page) -> None:
     page.add_init_script(LISTEN)
     page.goto("/jobs")
-    expect(page.get_by_text("Ready")).to_be_visible()
+    expect(page.get_by_role("link", name="Process")).to_be_visible()
     before = page.evaluate("window.sent.length")
     page.wait_for_function("(before) => window.sent.length > before + 1", arg=before)
     late = timers(page)[-1]
