@@ -213,7 +213,8 @@ def _times_as_long(one: Candidate, fastest: Candidate, ratios: Sequence[Ratio]) 
     """`3.1 × as long`; `as long` where they take the same, as far as is known."""
     timed = next((two for two in ratios if (two.slower, two.faster) == (one.model, fastest.model)), None)
     times = _seconds(one) / max(1e-9, _seconds(fastest)) if timed is None else timed.times
-    alike = times < _ALIKE if timed is None else not timed.told_apart
+    # A trial of too few photos has no interval, and says as little of others as a job does.
+    alike = times < _ALIKE if timed is None or timed.interval is None else not timed.told_apart
     return "about as long" if alike else f"{times:.1f} × as long"
 
 

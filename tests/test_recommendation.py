@@ -126,6 +126,8 @@ def test_a_time_trial_says_how_much_longer_and_whether_at_all() -> None:
     clear = trial_of({"small": [1.0] * 8, "sharp": [2.9, 2.9, 2.9, 3.0, 3.0, 3.0, 3.0, 3.0]})
     assert "takes 3.0 × as long as small" in recommend(found, CLEAR, trial=clear).sentence
     assert recommend(found, CLEAR, trial=clear).thin == ()
+    few = trial_of({"small": [1.0] * 3, "sharp": [3.0] * 3})
+    assert "takes 3.0 × as long as small" in recommend(found, CLEAR, trial=few).sentence
     unclear = trial_of({"small": [1.0] * 8, "sharp": [0.9, 1.4] * 4}, others=0.5)
     said = recommend(found, CLEAR, trial=unclear)
     assert "takes about as long as small" in said.sentence
