@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -25,9 +25,6 @@ from photoproc.models.catalogue import ModelSpec
 from photoproc.recipe import Recipe
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from photoproc.finish import Finish, Finished
     from photoproc.imaging.decode import PhotoInfo
     from photoproc.pipeline import Pipeline
@@ -172,7 +169,7 @@ def _carry_out(order: Order) -> Report:
             Recipe.from_json(order.recipe_json),
             model,
             max_pixels=order.max_pixels,
-            mask_png=_read_mask(order.mask),
+            mask_png=read_mask(order.mask),
             background=order.background,
             refiner=order.refiner,
             uncertainty=order.uncertainty,
@@ -239,60 +236,6 @@ def thumbnail(photo: Path, target: Path, longest: int, max_pixels: int) -> Probl
     return None
 
 
-def compare(photos: Sequence[Sequence[Path | None]]) -> list[tuple[float, float, tuple[float, ...]] | None]:
-    """How far the masks of each photo are from each other: disagreement, edge error, each from the others.
-
-    None where a mask is gone or damaged.
-    """
-    from photoproc.imaging import agreement
-
-    found: list[tuple[float, float, tuple[float, ...]] | None] = []
-    for paths in photos:
-        masks = [mask for path in paths if (mask := _decoded_mask(path)) is not None]
-        if len(masks) < max(2, len(paths)):
-            found.append(None)
-            continue
-        one = agreement.agreement(masks)
-        found.append((one.disagreement, one.edge_error, one.apart))
-    return found
-
-
-def show_difference(masks: Sequence[Path | None], size_wh: tuple[int, int], target: Path) -> Problem | None:
-    """Write a WebP that lies over a photo and shows where its masks differ: clear, then yellow to red."""
-    from photoproc.imaging import agreement, encode
-
-    read = [mask for path in masks if (mask := _decoded_mask(path)) is not None]
-    if len(read) < 2:
-        return not_found("mask").problem
-    target.write_bytes(encode.to_preview(agreement.heat(agreement.spread(read, size_wh))))
-    return None
-
-
-def draw_chart(path: Path) -> None:
-    """Put the SVG of a chart in the place of its Vega-Lite specification; nothing is fetched for it."""
-    import vl_convert
-
-    path.write_text(vl_convert.vegalite_to_svg(path.read_text(), allowed_base_urls=[]))
-
-
-def write_mask(mask: Path | None, size_wh: tuple[int, int], target: Path) -> Problem | None:
-    """Write a mask as PNG at another size, which is its photo's."""
-    from photoproc.imaging import compose, encode
-
-    read = _decoded_mask(mask)
-    if read is None:
-        return not_found("mask").problem
-    target.write_bytes(encode.to_png(compose.scale_mask(read, size_wh)))
-    return None
-
-
-def _decoded_mask(path: Path | None) -> "NDArray[np.uint8] | None":
-    from photoproc.imaging import encode
-
-    data = _read_mask(path)
-    return None if data is None else encode.from_mask_png(data)
-
-
 def out_of_memory() -> Problem:
     """The problem of a task that needed more memory than there is."""
     return Problem(
@@ -323,7 +266,8 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (foreign and "memory" in str(error).lower())
 
 
-def _read_mask(path: Path | None) -> bytes | None:
+def read_mask(path: Path | None) -> bytes | None:
+    """The file of a mask; None where there is none."""
     try:
         return None if path is None else path.read_bytes()
     except FileNotFoundError:  # its last job was deleted meanwhile; make it again

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from photoproc import child
+from photoproc import child_masks
 from photoproc.blobs import Blobs
 from photoproc.engine import Engine
 from photoproc.errors import InputError, PhotoError, not_found
@@ -165,7 +165,7 @@ class Comparisons:
         scale = min(1.0, _LONGEST / max(wide, high))
         size_wh = (max(1, round(wide * scale)), max(1, round(high * scale)))
         with self._masks.scratch() as target:
-            answer = self._compares.submit(child.show_difference, self._paths(done), size_wh, target)
+            answer = self._compares.submit(child_masks.show_difference, self._paths(done), size_wh, target)
             problem = self._compares.result(answer)
             if problem is not None:
                 raise PhotoError(problem.code, problem.message, problem.advice)
@@ -181,7 +181,7 @@ class Comparisons:
         tasks = list(self._compared.tasks(job.id, numbers))
         rows = [_done(tasks[start : start + len(models)]) for start in range(0, len(tasks), len(models))]
         distances = self._compares.result(
-            self._compares.submit(child.compare, [self._paths(done) for done in rows])
+            self._compares.submit(child_masks.compare, [self._paths(done) for done in rows])
         )
         fresh: dict[int, dict[str, object]] = {}
         for place, done, found in zip(places, rows, distances, strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zipstream import ZIP_STORED, ZipStream
 
-from photoproc import charts, child, figures
+from photoproc import charts, child, child_masks, figures
 from photoproc.clock import Clock
 from photoproc.comparison import AT_ONCE, ComparedPhoto, Comparison, Comparisons, most_apart
 from photoproc.errors import PhotoError, PhotoprocError
@@ -172,7 +172,7 @@ class Decisions(Comparisons, Tags, Voting, Trials):
     def _mask_at_size(self, mask: Path, size_wh: tuple[int, int]) -> Generator[bytes, None, None]:
         """Made when its turn in the ZIP has come."""
         with self._masks.scratch() as target:
-            answer = self._compares.submit(child.write_mask, mask, size_wh, target)
+            answer = self._compares.submit(child_masks.write_mask, mask, size_wh, target)
             problem = self._compares.result(answer)
             if problem is not None:
                 raise PhotoError(problem.code, problem.message, problem.advice)
@@ -181,7 +181,7 @@ class Decisions(Comparisons, Tags, Voting, Trials):
     def _drawn(self, spec: str) -> str:
         with self._masks.scratch() as path:
             path.write_text(spec)
-            self._compares.result(self._compares.submit(child.draw_chart, path))
+            self._compares.result(self._compares.submit(child_masks.draw_chart, path))
             return path.read_text()
 
     def _shown(self, one: ComparedPhoto) -> Pictures:

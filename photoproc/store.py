@@ -12,22 +12,17 @@
     key:<key>              the job made for an idempotency key
     events:<job>:<k>       the log of its changes, thirty-two a record
     figures:<model>        how its tasks ended here and what their steps took
-    recipes:<owner>        the recipes somebody saved, by name
     uncertain:<job>:<k>    the tasks whose model is uncertain, and how much, of five hundred a record
-    apart:<job>:<k>        how far the masks of its photos are from each other, fifty photos a record
-    trial:<job>            its last time trial (and the one whose figures stand, where that is an earlier one)
-    trial:<job>:<model>    what the model took in it
-    trialing               the token of the time trial that was begun last, whatever the job
     ballots:<job>…         votes on its cutouts
     tags:<job>:<k>         the tags people gave its photos, twelve photos a record
 
 Every change happens in one transaction of SQLite, synced to disk. `ledger.py` keeps progress and log,
-`queue.py` the tasks that run, `votebook.py` votes, `tagbook.py` tags; here are the jobs themselves.
+`queue.py` the tasks that run, `votebook.py` votes, `tagbook.py` tags, `shelf.py` recipes, distances of masks
+and time trials; here are the jobs themselves.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -55,6 +50,7 @@ from photoproc.records import (
     recipe_of,
     refusal_of,
 )
+from photoproc.shelf import Shelf
 from photoproc.tagbook import TagBook
 from photoproc.votebook import Votebook
 
@@ -67,7 +63,7 @@ _LEFT_OUT = Problem(
 )
 
 
-class Store(Queue, Votebook, TagBook):
+class Store(Queue, Votebook, TagBook, Shelf):
     """The records. Safe for many threads and for several processes on one machine."""
 
     # Submitting
@@ -310,80 +306,6 @@ class Store(Queue, Votebook, TagBook):
                 self._move(job_id, progress, numbers, TaskState.QUEUED, now)
             return len(numbers)
 
-    def recipes(self, owner: str) -> dict[str, Recipe]:
-        """The recipes an owner saved, by name."""
-        kept = self._db.get(f"recipes:{owner}", {})
-        found = {}
-        for name in sorted(kept, key=str.casefold):
-            with suppress(ServiceError):  # of another version
-                found[name] = recipe_of(kept[name])
-        return found
-
-    def save_recipe(self, name: str, recipe: Recipe, owner: str) -> None:
-        """Keep a recipe under a name, in place of one that had it."""
-        with self._db.change() as cache:
-            kept = cache.get(f"recipes:{owner}", {})
-            cache.set(f"recipes:{owner}", {**kept, name: json.loads(recipe.to_json())})
-
-    def forget_recipe(self, name: str, owner: str) -> bool:
-        """Forget a saved recipe; returns whether there was one."""
-        with self._db.change() as cache:
-            kept = cache.get(f"recipes:{owner}", {})
-            cache.set(f"recipes:{owner}", {one: kept[one] for one in kept if one != name})
-            return name in kept
-
-    def distances(self, job_id: str, photo_count: int) -> dict[int, dict[str, Any]]:
-        """What `keep_distances` kept of a job with so many photos, by the photo's place."""
-        places = range(0, photo_count, PHOTOS_PER_RECORD)
-        kept = self._db.get_many([_apart_key(job_id, place) for place in places])
-        return {int(place): found for record in kept.values() for place, found in record.items()}
-
-    def keep_distances(self, job_id: str, found: Mapping[int, Mapping[str, Any]]) -> None:
-        """Keep how far masks of some photos of a job are from each other; nothing where it is deleted."""
-        with self._db.change() as cache:
-            if cache.get(f"job:{job_id}") is None:
-                return
-            for place, distance in found.items():
-                key = _apart_key(job_id, place)
-                cache.set(key, {**cache.get(key, {}), str(place): dict(distance)})
-
-    def trial(self, job_id: str) -> dict[str, Any] | None:
-        """What `keep_trial` kept of a job; `figures` in the order of its models, where there are any."""
-        record = self._db.get(f"trial:{job_id}")
-        if record is None:
-            return None
-        keys = [f"trial:{job_id}:{model}" for model in record["models"]]
-        kept = self._db.get_many(keys)
-        return {**record, "figures": [kept[key] for key in keys if key in kept]}
-
-    def keep_trial(
-        self, job_id: str, record: Mapping[str, Any], figures: Sequence[Mapping[str, Any]] = ()
-    ) -> bool:
-        """Keep how a time trial of a job stands; returns whether it does.
-
-        Nothing is kept where the job is deleted. A trial that has ended is kept only in place of itself: what
-        is no longer there under its `token` was begun anew meanwhile.
-        """
-        with self._db.change() as cache:
-            if cache.get(f"job:{job_id}") is None:
-                return False
-            kept = cache.get(f"trial:{job_id}")
-            if kept is None or kept["token"] != record["token"]:
-                if record["finished_at"] is not None:
-                    return False
-                cache.set("trialing", record["token"])
-            for model in record["models"]:
-                cache.delete(f"trial:{job_id}:{model}")
-            for one in figures:
-                cache.set(f"trial:{job_id}:{one['model']}", dict(one))
-            cache.set(f"trial:{job_id}", dict(record))
-            return True
-
-    def last_trial(self) -> str | None:
-        """The token of the time trial that was begun last."""
-        found = self._db.get("trialing")
-        return None if found is None else str(found)
-
     def rename(self, job_id: str, title: str) -> None:
         """Give a job another title."""
         with self._db.change() as cache:
@@ -410,18 +332,11 @@ class Store(Queue, Votebook, TagBook):
             self._forget_votes(job_id)
             self._forget_tags(job_id, record["photo_count"])
             cache.delete(f"job:{job_id}")
-            cache.delete(f"trial:{job_id}")
-            for model in record["recipe"]["models"]:
-                cache.delete(f"trial:{job_id}:{model}")
+            self._forget_shelf(job_id, record["photo_count"], record["recipe"]["models"])
             for start in range(0, record["photo_count"], PHOTOS_PER_RECORD):
                 cache.delete(f"photos:{job_id}:{start // PHOTOS_PER_RECORD}")
-                cache.delete(_apart_key(job_id, start))
             for number in range(len(progress.states)):
                 cache.delete(f"task:{job_id}:{number}")
-
-
-def _apart_key(job_id: str, place: int) -> str:
-    return f"apart:{job_id}:{place // PHOTOS_PER_RECORD}"
 
 
 def _photos_key(job_id: str, place: int) -> str:

@@ -172,14 +172,13 @@ def test_nothing_is_left_of_a_comparison_whose_job_is_deleted(running: Runtime) 
 
 
 def test_damaged_masks_are_passed_over(running: Runtime, tmp_path: Path) -> None:
-    from photoproc import child
 
     good = tmp_path / "good.png"
     good.write_bytes(encode.to_png(np.full((320, 320), 200, np.uint8)))
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no mask")
     asked = [[good, good], [good, bad], [good, tmp_path / "gone.png"], [good]]
-    assert child.compare(asked) == [(0.0, 0.0, (0.0, 0.0)), None, None, None]
+    assert child_masks.compare(asked) == [(0.0, 0.0, (0.0, 0.0)), None, None, None]
 
 
 @pytest.fixture
