@@ -30,9 +30,11 @@ U2NET = Recipe(models=("u2net",))
 class Desk:
     """A service with a worker that tests drive round by round."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *models: str, **more: Any) -> None:
+        """With these models ready, u2net where none is named; the service is given `more`."""
         self.settings = settings
-        self.engine, self.clock, self.weights = FakeEngine(2), FakeClock(), FakeWeights("u2net")
+        self.engine, self.clock = FakeEngine(2), FakeClock()
+        self.weights = FakeWeights(*(models or ("u2net",)))
         self.store = Store(settings.data_dir / "store")
         self.blobs = Blobs(settings.data_dir, min_free_bytes=0)
         self.worker = Worker(
@@ -54,6 +56,7 @@ class Desk:
             clock=self.clock,
             settings=settings,
             link_key="secret",
+            **more,
         )
 
     def upload(self, *names: str, batch: str | None = None) -> Accepted:

@@ -1,6 +1,5 @@
 """Time trials: models in turn, nothing beside them, and an end that is said whatever happens."""
 
-import io
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -14,23 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from photoproc import child, machine, measuring
-from photoproc.blobs import Blobs
 from photoproc.child import Order, Report
 from photoproc.engine import ChildInfo
 from photoproc.errors import Problem, ServiceError, TaskError
-from photoproc.intake import Intake
-from photoproc.jobs import Job, Photo, TaskState
+from photoproc.jobs import Job, TaskState
 from photoproc.measuring import rounds_for, turns
 from photoproc.parts import Keep
 from photoproc.recipe import Recipe
-from photoproc.service import PhotoService
 from photoproc.settings import Settings
-from photoproc.store import Store
 from photoproc.trial_plan import chosen, spread_over
 from photoproc.trial_result import Trial, TrialState
-from photoproc.worker import Worker
-from tests.fakes import FakeClock, FakeEngine, FakeWeights, carry_out
-from tests.pictures import encoded, picture
+from tests.fakes import FakeClock, carry_out
+from tests.test_service import Desk as ServiceDesk
 from tests.test_service import code_of
 from tests.waiting import at_once, until
 
@@ -118,47 +112,20 @@ class Child:
         self.stopped = True
 
 
-class Desk:
+class Desk(ServiceDesk):
     """A service with a worker that runs, fake children, and a bench for trials."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.engine, self.bench, self.clock = FakeEngine(2), Bench(), FakeClock()
-        self.weights = FakeWeights("u2net", "u2netp")
-        self.store = Store(settings.data_dir / "store")
-        self.blobs = Blobs(settings.data_dir, min_free_bytes=0)
-        self.worker = Worker(
-            store=self.store,
-            blobs=self.blobs,
-            engine=self.engine,
-            weights=self.weights,
-            clock=self.clock,
-            settings=settings,
-        )
-        self.service = PhotoService(
-            store=self.store,
-            blobs=self.blobs,
-            intake=Intake(self.blobs, FakeEngine(immediate=True), settings),
-            engine=self.engine,
-            previewer=FakeEngine(immediate=True),
-            worker=self.worker,
-            weights=self.weights,
-            clock=self.clock,
-            settings=settings,
-            link_key="secret",
-            trial_engine=self.bench.engine,
-        )
+        self.bench = Bench()
+        super().__init__(settings, "u2net", "u2netp", trial_engine=self.bench.engine)
 
-    def submit(self, count: int = 2, recipe: Recipe = BOTH, *, owner: str = "") -> Job:
-        batch, photos = self.service.new_batch(), list[Photo]()
-        for number in range(count):
-            data = encoded(picture(8, 6, seed=number), "PNG")
-            photos += self.service.accept(batch, f"{number}.png", io.BytesIO(data)).photos
-        return self.service.submit(batch, photos, recipe, owner=owner)
+    def of(self, count: int = 2, recipe: Recipe = BOTH, **options: Any) -> Job:
+        """A job of so many photos."""
+        return self.submit(*(f"{number}.png" for number in range(count)), recipe=recipe, **options)
 
     def done(self, count: int = 2, recipe: Recipe = BOTH) -> Job:
         """A job whose tasks are all finished."""
-        job = self.submit(count, recipe)
+        job = self.of(count, recipe)
         for _ in range(50):
             self.worker.run_once()
             self.engine.run_all(carry_out)
@@ -290,7 +257,7 @@ def test_a_check_of_certainty_is_not_run_and_not_counted(desk: Desk) -> None:
 
 
 def test_nothing_of_a_trial_is_published_or_kept_as_a_mask(desk: Desk) -> None:
-    job = desk.submit(2)
+    job = desk.of(2)
     desk.service.start_trial(job.id)
     desk.ended(job)
     assert desk.service.job(job.id).counts.queued == 4
@@ -306,7 +273,7 @@ def test_a_single_model_is_measured_as_well(desk: Desk) -> None:
 
 
 def test_photos_on_which_a_model_failed_are_left_out(desk: Desk) -> None:
-    job = desk.submit(3)
+    job = desk.of(3)
     bad = next(iter(desk.service.tasks(job.id, limit=1))).photo.sha256
 
     def fail(order: Order) -> Report:
@@ -323,7 +290,7 @@ def test_photos_on_which_a_model_failed_are_left_out(desk: Desk) -> None:
 
 
 def test_photos_that_are_done_come_first_and_others_where_they_are_too_few(desk: Desk) -> None:
-    job = desk.submit(12)
+    job = desk.of(12)
     for _ in range(3):  # two children: three of the photos
         desk.worker.run_once()
         desk.engine.run_all(carry_out)
@@ -450,7 +417,7 @@ def test_the_worker_begins_nothing_meanwhile_and_goes_on_afterwards(desk: Desk) 
     desk.bench.open.clear()
     desk.service.start_trial(job.id)
     until(lambda: desk.trial(job).state is TrialState.RUNNING)
-    other = desk.submit(1, Recipe(models=("u2netp",)))
+    other = desk.of(1, Recipe(models=("u2netp",)))
     desk.worker.wake()
     threading.Event().wait(0.6)  # two rounds of the worker
     assert desk.engine.calls == []
@@ -466,7 +433,7 @@ def test_the_worker_begins_nothing_meanwhile_and_goes_on_afterwards(desk: Desk) 
 
 def test_it_waits_until_running_tasks_have_ended(desk: Desk) -> None:
     job = desk.done(1)
-    slow = desk.submit(1, Recipe(models=("u2netp",)))
+    slow = desk.of(1, Recipe(models=("u2netp",)))
     desk.worker.start()
     until(lambda: desk.engine.calls)
     desk.service.start_trial(job.id)
@@ -480,7 +447,7 @@ def test_it_waits_until_running_tasks_have_ended(desk: Desk) -> None:
 
 def test_it_does_not_wait_for_ever(desk: Desk) -> None:
     job = desk.done(1)
-    desk.submit(1, Recipe(models=("u2netp",)))
+    desk.of(1, Recipe(models=("u2netp",)))
     desk.worker.run_once()
     assert desk.worker.in_flight == 1
     desk.service.start_trial(job.id)
@@ -591,7 +558,7 @@ def test_a_child_that_was_replaced_between_its_runs_is_not_taken_for_a_slow_one(
 
 
 def test_it_fails_where_no_photo_is_left(desk: Desk) -> None:
-    job = desk.submit(2)
+    job = desk.of(2)
     desk.bench.answer = lambda *_: Report(
         problem=Problem(code="photo_broken", message="Broken.", advice="A.")
     )
@@ -753,14 +720,14 @@ def test_a_second_jobs_trial_is_refused_and_told_why(desk: Desk) -> None:
     with pytest.raises(ServiceError, match=r"A time trial of “0.png” is running.*\[trial_running\]"):
         desk.service.start_trial(other.id)
     assert desk.service.trial(other.id) is None
-    strange = desk.submit(1, owner="anna")
+    strange = desk.of(1, owner="anna")
     with pytest.raises(ServiceError, match=r"of another job is running"):
         desk.service.start_trial(strange.id)
 
 
 def test_a_key_holds_up_nobody_else_and_the_dashboard_may(desk: Desk) -> None:
-    job, own = desk.done(1), desk.submit(1, owner="anna")
-    desk.submit(1, owner="ben")
+    job, own = desk.done(1), desk.of(1, owner="anna")
+    desk.of(1, owner="ben")
     assert code_of(lambda: desk.service.start_trial(own.id, by="anna")) == "others_wait"
     assert not desk.service.trial_runs
     desk.service.start_trial(job.id)
@@ -768,7 +735,7 @@ def test_a_key_holds_up_nobody_else_and_the_dashboard_may(desk: Desk) -> None:
 
 
 def test_a_key_need_not_wait_for_its_own_tasks(desk: Desk) -> None:
-    own = desk.submit(1, owner="anna")
+    own = desk.of(1, owner="anna")
     desk.service.start_trial(own.id, by="anna")
     assert desk.ended(own).state is TrialState.DONE
 
@@ -785,7 +752,7 @@ def test_tasks_have_as_long_between_two_trials_as_the_last_one_took(desk: Desk) 
     desk.ended(job)
     desk.service.start_trial(job.id, rounds=1)  # nothing waits
     desk.ended(job)
-    desk.submit(1)
+    desk.of(1)
     desk.clock.advance(39)
     assert code_of(lambda: desk.service.start_trial(job.id)) == "others_wait"
     desk.clock.advance(1)
@@ -794,11 +761,11 @@ def test_tasks_have_as_long_between_two_trials_as_the_last_one_took(desk: Desk) 
 
 
 def test_what_cannot_be_measured_is_refused_with_the_reason(desk: Desk) -> None:
-    kept = desk.submit(1, Recipe(background=Keep()))
+    kept = desk.of(1, Recipe(background=Keep()))
     assert code_of(lambda: desk.service.start_trial(kept.id)) == "no_model"
-    missing = desk.submit(1, Recipe(models=("silueta",)))
+    missing = desk.of(1, Recipe(models=("silueta",)))
     assert code_of(lambda: desk.service.start_trial(missing.id)) == "weights_missing"
-    broken = desk.submit(1)
+    broken = desk.of(1)
     for _ in range(20):
         desk.worker.run_once()
         desk.engine.run_all(lambda _: Report(problem=Problem(code="photo_broken", message="Broken.")))
@@ -820,8 +787,8 @@ def test_records_stay_small_however_much_is_measured(desk: Desk) -> None:
 
 
 def test_how_long_it_takes_is_told_from_what_tasks_took_here(desk: Desk) -> None:
-    assert desk.service.trial_estimate(desk.submit(1).id) is None
-    job = desk.submit(2, Recipe(models=("u2netp",)))
+    assert desk.service.trial_estimate(desk.of(1).id) is None
+    job = desk.of(2, Recipe(models=("u2netp",)))
     report = Report(seconds={"load": 3.0, "decode": 0.5, "inference": 1.5}, provider="CPU")
     for _ in range(20):
         desk.worker.run_once()

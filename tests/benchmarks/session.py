@@ -8,7 +8,6 @@ are not waited for, but for the viewer's, which are there when all panes are sha
 """
 
 import argparse
-import io
 import json
 import os
 import re
@@ -28,6 +27,7 @@ from photoproc.models.weights import Weights
 from photoproc.store import Store
 from tests.benchmarks.common import jpeg, machine, table
 from tests.benchmarks.transfer import Memory
+from tests.browser.jobs import submitted
 from tests.conftest import CHROMIUM_FLAGS
 from tests.server import Server, serving
 from tests.waiting import until
@@ -52,26 +52,10 @@ def models_in(folder: Path) -> Path:
     return folder
 
 
-def submit(server: Server, count: int, megapixels: float) -> str:
-    """Hand in a job over the API; its id."""
-    boundary, body = "----boundary", io.BytesIO()
-
-    def part(name: str, data: bytes, file: str = "") -> None:
-        named = f'; filename="{file}"' if file else ""
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'
-        body.write(head.encode() + data + b"\r\n")
-
+def photos(count: int, megapixels: float) -> Iterator[tuple[str, bytes]]:
+    """Photos by their names, in two folders."""
     for number in range(count):
-        part("files", jpeg(megapixels, seed=number), f"{'shoes' if number % 2 else 'bags'}/{number:03}.jpg")
-    part("recipe", json.dumps({"models": MODELS}).encode())
-    body.write(f"--{boundary}--\r\n".encode())
-    request = urllib.request.Request(
-        f"{server.url}/api/v1/jobs",
-        data=body.getvalue(),
-        headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
-    )
-    with urllib.request.urlopen(request, timeout=600) as answer:
-        return str(json.load(answer)["id"])
+        yield f"{'shoes' if number % 2 else 'bags'}/{number:03}.jpg", jpeg(megapixels, seed=number)
 
 
 class Steps:
@@ -131,7 +115,7 @@ def main() -> None:
         with serving(Path(folder) / "data", model_dir) as server, sync_playwright() as play:
             until(lambda: ready(server), within_s=300)
             begun = time.perf_counter()
-            job = submit(server, options.photos, options.megapixels)
+            job = submitted(server.url, photos(options.photos, options.megapixels), MODELS)
             finished(server.store, job)
             ran_s = time.perf_counter() - begun
             memory = Memory(server.pid)

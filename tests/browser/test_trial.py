@@ -1,6 +1,5 @@
 """A time trial in a real browser: it is begun, followed and shown without another touch of the page."""
 
-import io
 import json
 import re
 import urllib.request
@@ -9,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from photoproc.jobs import JobState
+from tests.browser.jobs import submitted
 from tests.pictures import sample
 from tests.server import Server
 from tests.waiting import until
@@ -19,21 +19,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def job(server: Server) -> str:
     """A finished job of a photo with two models."""
-    boundary, body = "----boundary", io.BytesIO()
-    for name, data in (
-        ('files"; filename="a.png', sample("astronaut.png")),
-        ("recipe", json.dumps({"models": ["u2netp", "u2net"]}).encode()),
-    ):
-        head = f'Content-Disposition: form-data; name="{name}"'
-        body.write(f"--{boundary}\r\n{head}\r\n\r\n".encode() + data + b"\r\n")
-    body.write(f"--{boundary}--\r\n".encode())
-    request = urllib.request.Request(
-        f"{server.url}/api/v1/jobs",
-        data=body.getvalue(),
-        headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        made = str(json.load(answer)["id"])
+    made = submitted(server.url, [("a.png", sample("astronaut.png"))], ("u2netp", "u2net"))
     until(lambda: server.store.job(made).state is JobState.DONE, within_s=180)
     return made
 
