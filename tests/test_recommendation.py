@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photoproc.comparison import ModelTimes, Spread
@@ -161,6 +161,7 @@ def test_what_is_recommended_is_never_worse_for_more_weight_on_quality(
     assert quality[more] >= quality[less] - 1e-9
 
 
+@settings(max_examples=25)
 @given(st.dictionaries(st.sampled_from("abcd"), st.floats(0.01, 100), min_size=2))
 def test_on_the_front_is_what_no_other_beats(seconds: dict[str, float]) -> None:
     names = sorted(seconds)  # in which each is preferred to those after it

@@ -119,7 +119,8 @@ def test_a_child_that_is_killed_costs_a_photo_and_the_last_one_ends_it_and_jobs_
     trial = ended(running, job)
     assert trial.state is TrialState.FAILED
     assert trial.problem is not None
-    assert trial.problem.code == "child_crashed"
+    # The latter where it died between two runs.
+    assert trial.problem.code in ("child_crashed", "engine_restarted")
     until(lambda: service.job(other["id"]).state.final)
     service.delete(other["id"])
 

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
+from photoproc import machine
 from photoproc.errors import ModelError
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.network import NetworkSession
+from photoproc.models.sessions import of_onnxruntime, out_of_memory, session_options
 from photoproc.models.weights import verify
 
 _KEPT_MB = 600
 """Models stay loaded while their weights are no more than this: three of the usual, or one of the largest.
 
-In memory a model takes a multiple of it (u2net, of 176 MB, 600 MB), and each child loads its own.
+In memory a model takes up to a multiple of it, and each child loads its own.
 """
 
 
@@ -57,6 +58,7 @@ class Matting:
         while self._sessions and sum(one.download_mb for one in (*self._sessions, spec)) > _KEPT_MB:
             del self._sessions[next(iter(self._sessions))]
         self._sessions[spec] = self._session(spec, weights)
+        machine.trim()  # a third of what loading takes is only for loading
 
     def predict(self, picture: Image.Image, spec: ModelSpec) -> Prediction:
         """Predict the mask of an RGB picture that is at `spec.input_wh` already, by a loaded model.
@@ -69,11 +71,11 @@ class Matting:
             with np.errstate(invalid="ignore", divide="ignore"):
                 mask = np.asarray(session.predict(picture)[0].convert("L"))
         except Exception as error:
-            if _out_of_memory(error):
+            if out_of_memory(error):
                 raise MemoryError(str(error)) from error
             if isinstance(error, ModelError):  # a custom model's, which says more
                 raise
-            if _of_onnxruntime(error) or isinstance(error, ValueError | IndexError):
+            if of_onnxruntime(error) or isinstance(error, ValueError | IndexError):
                 raise ModelError(
                     "model_broken",
                     f"The model {spec.name} could not run on this photo.",
@@ -95,9 +97,9 @@ class Matting:
                 warnings.simplefilter("ignore", RuntimeWarning)  # the provider that ran is reported instead
                 return type(base.__name__, (base,), here)(spec.name, options)
         except Exception as error:
-            if _out_of_memory(error):
+            if out_of_memory(error):
                 raise MemoryError(str(error)) from error
-            if _of_onnxruntime(error):
+            if of_onnxruntime(error):
                 raise ModelError(
                     "model_broken",
                     f"The weights of {spec.name} cannot be loaded.",
@@ -106,25 +108,6 @@ class Matting:
                     else "Delete the file and download it again on the System page.",
                 ) from error
             raise
-
-
-def session_options(threads: int) -> Any:
-    """How onnxruntime is to run a model: so many threads, and silent."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return options
-
-
-def _of_onnxruntime(error: Exception) -> bool:
-    return type(error).__module__.startswith("onnxruntime")
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return _of_onnxruntime(error) and any(
-        word in str(error) for word in ("bad_alloc", "bad allocation", "Failed to allocate")
-    )
 
 
 def _rembg_sessions() -> dict[str, Any]:

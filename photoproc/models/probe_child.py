@@ -59,8 +59,8 @@ def _tried(spec: ModelSpec, path: Path, threads: int) -> dict[str, float]:
     import onnxruntime
     from PIL import Image
 
-    from photoproc.models.matting import session_options
     from photoproc.models.network import NetworkSession
+    from photoproc.models.sessions import session_options
 
     onnxruntime.set_default_logger_severity(4)
     width, height = spec.input_wh

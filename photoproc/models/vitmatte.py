@@ -10,7 +10,7 @@ from PIL import Image
 
 from photoproc.errors import ModelError
 from photoproc.models.catalogue import VITMATTE, ModelSpec
-from photoproc.models.matting import _of_onnxruntime, _out_of_memory
+from photoproc.models.sessions import of_onnxruntime, out_of_memory, session_options
 from photoproc.models.weights import verify
 
 U8 = NDArray[np.uint8]
@@ -23,15 +23,11 @@ class ViTMatte:
         """Load the weights; raises what `Matting.load` does."""
         verify(weights, spec)
         self._size_wh = spec.input_wh
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")  # rembg's
         there = onnxruntime.get_available_providers()
         try:
             self._session: Any = onnxruntime.InferenceSession(
-                str(weights), options, providers=[name for name in wanted if name in there]
+                str(weights), session_options(threads), providers=[name for name in wanted if name in there]
             )
         except Exception as error:
             raise _translated(
@@ -61,8 +57,8 @@ class ViTMatte:
 
 
 def _translated(error: Exception, message: str, advice: str) -> Exception:
-    if _out_of_memory(error):
+    if out_of_memory(error):
         return MemoryError(str(error))
-    if _of_onnxruntime(error) or isinstance(error, ValueError | IndexError):
+    if of_onnxruntime(error) or isinstance(error, ValueError | IndexError):
         return ModelError("model_broken", message, advice)
     return error

@@ -23,9 +23,17 @@ NAMES = [f"photo {number}.jpg" for number in range(9)]
 EVIL = "<img src=x onerror=window.broken=1>.jpg"
 
 
+@pytest.fixture(scope="module")
+def masks(server: Server) -> Iterator[None]:
+    """A job that stays, so that those of the same photos have their masks already."""
+    made = new_job(server)
+    yield
+    httpx2.delete(f"{server.url}/api/v1/jobs/{made}", timeout=60)
+
+
 @pytest.fixture
-def job(server: Server) -> Iterator[str]:
-    """A job as `new_job` makes it, whose masks are kept from the first test on."""
+def job(server: Server, masks: None) -> Iterator[str]:
+    """A job as `new_job` makes it, without votes."""
     made = new_job(server)
     yield made
     httpx2.delete(f"{server.url}/api/v1/jobs/{made}", timeout=60)
