@@ -6,13 +6,17 @@ import urllib.request
 import pytest
 from playwright.sync_api import Page, expect
 
+from photoproc.jobs import JobState
+from tests.browser.jobs import submitted
 from tests.browser.test_compare import job as job
+from tests.pictures import encoded, picture
 from tests.server import Server
+from tests.waiting import until
 
 pytestmark = pytest.mark.browser
 
 
-def test_a_bar_shows_its_photos_and_a_point_its_own(page: Page, job: str) -> None:
+def test_a_bar_shows_its_photos(page: Page, job: str) -> None:
     page.goto(f"/compare?job={job}")
     expect(page.get_by_text("Disagreement of the models’ masks, worst first")).to_be_visible()
     page.get_by_text("Charts", exact=True).click()
@@ -32,6 +36,23 @@ def test_a_bar_shows_its_photos_and_a_point_its_own(page: Page, job: str) -> Non
     expect(page.locator("path[aria-roledescription=bar][opacity='0.25']:visible")).to_have_count(0)
     bars.first.click()  # of a chart in which nothing is chosen any more
     expect(count).to_have_text(f"{inside} of 4 photos")
+
+
+def test_a_point_of_a_models_times_shows_its_photo(page: Page, server: Server) -> None:
+    photos = [(f"{seed}.png", encoded(picture(200, 150, seed=seed))) for seed in range(700, 706)]
+    job = submitted(server.url, photos, ("u2netp", "u2net"))
+    until(lambda: server.store.job(job).state is JobState.DONE, within_s=180)
+    page.goto(f"/compare?job={job}")
+    page.get_by_text("Charts", exact=True).click()
+    points = page.locator("path[aria-roledescription=circle]:visible")
+    expect(points.first).to_be_visible()
+    points.first.click(force=True)  # another may lie over it, which is a photo as well
+    count = page.get_by_role("status").filter(has_text="photo")
+    expect(count).to_have_text("1 of 6 photos")
+    expect(page.locator("button.card")).to_have_count(1)
+    chip = page.get_by_role("button", name=re.compile("not only: "))
+    chip.click()
+    expect(count).to_have_text("6 photos")
 
 
 def test_the_report_is_downloaded_and_opens_without_asking_for_anything(
