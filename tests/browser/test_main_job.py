@@ -22,10 +22,16 @@ BACKGROUND = "(node) => getComputedStyle(node).backgroundColor"
 EVIL = "<img src=x onerror=window.broken=1>.jpg"
 
 
+def whole(page: Page) -> None:
+    """Wait until the page is all there: until then what is done on it may get lost."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+
+
 def upload(page: Page, *files: tuple[str, bytes]) -> None:
     """Give files to the uploader of the Process page."""
     page.goto("/")
     expect(page.get_by_text("Photos or ZIP archives")).to_be_visible()
+    whole(page)
     page.locator("input[type=file]").set_input_files(
         [FilePayload(name=name, mimeType="application/octet-stream", buffer=data) for name, data in files]
     )

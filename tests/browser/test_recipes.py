@@ -9,7 +9,7 @@ from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
 from photoproc.parts import Colour, Gradient, Subject
-from tests.browser.test_main_job import finish, process, upload
+from tests.browser.test_main_job import finish, process, upload, whole
 from tests.pictures import encoded, picture, sample
 from tests.server import Server
 
@@ -155,6 +155,7 @@ def test_a_recipe_is_saved_used_again_and_sent_as_a_link(
     page.goto("about:blank")
     page.goto("/")
     expect(page.get_by_role("radio", name="Transparent")).to_be_checked()
+    whole(page)
     pick(page, "Recipe", "Shop, dusk")
     expect(page.get_by_role("radio", name="Gradient")).to_be_checked()
     expect(page.get_by_role("textbox", name="From")).to_have_value("#ff6347")
