@@ -880,7 +880,7 @@ def test_a_result_wakes_the_worker_at_once(world: World, monkeypatch: pytest.Mon
     world.worker.wake()
     until(lambda: world.engine.calls)
     world.engine.run_all(carry_out)
-    until(lambda: world.counts(job).done == 1, within_s=5)
+    until(lambda: world.counts(job).done == 1, within_s=30)
     world.worker.stop()
 
 

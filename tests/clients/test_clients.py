@@ -26,7 +26,7 @@ pytestmark = pytest.mark.browser
 
 EVIL = "<img src=x onerror=alert(1)>.jpg"
 KEY = "a-key-of-some-length"
-WORKING_MS = 120_000
+WORKING_MS = 240_000
 
 
 def file(name: str, data: bytes) -> FilePayload:
