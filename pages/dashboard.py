@@ -8,6 +8,7 @@ from photoproc import ui
 from photoproc.bootstrap import service
 from photoproc.errors import PhotoprocError
 from photoproc.ui.frame import frame
+from photoproc.ui.leaving import end_if_left
 from photoproc.ui.status import sidebar_status
 from photoproc.ui.text import said
 
@@ -36,3 +37,4 @@ try:
     page.run()
 except PhotoprocError as error:
     st.error(said(error.problem), icon=":material/error:")
+end_if_left()

@@ -33,15 +33,22 @@ give one host a proxy; nobody listens there). The package index is asked as ever
 
 
 class Server:
-    """`streamlit run app.py` on a data folder and a free port, in a process group of its own.
+    """`streamlit run app.py` (in `app_dir`) on a data folder and a free port, in a process group of its own.
 
     Settings go by their names without the prefix. What is known of its jobs is read from the folder.
     """
 
     def __init__(
-        self, data_dir: Path, model_dir: Path, *, env: Mapping[str, str] | None = None, **settings: object
+        self,
+        data_dir: Path,
+        model_dir: Path,
+        *,
+        app_dir: Path = ROOT,
+        env: Mapping[str, str] | None = None,
+        **settings: object,
     ) -> None:
         self.data_dir = data_dir
+        self._app_dir = app_dir
         self.port = free_port()
         self.url = f"http://localhost:{self.port}"
         self._log = data_dir.with_name(f"{data_dir.name}.log")
@@ -76,7 +83,7 @@ class Server:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._env, stdout=log, stderr=log, process_group=0
+                command, cwd=self._app_dir, env=self._env, stdout=log, stderr=log, process_group=0
             )
 
     def ready(self) -> None:
@@ -207,10 +214,15 @@ class Server:
 
 @contextmanager
 def serving(
-    data_dir: Path, model_dir: Path, *, env: Mapping[str, str] | None = None, **settings: object
+    data_dir: Path,
+    model_dir: Path,
+    *,
+    app_dir: Path = ROOT,
+    env: Mapping[str, str] | None = None,
+    **settings: object,
 ) -> Iterator[Server]:
     """A server that answers, ended afterwards."""
-    server = Server(data_dir, model_dir, env=env, **settings)
+    server = Server(data_dir, model_dir, app_dir=app_dir, env=env, **settings)
     try:
         server.start()
         server.ready()

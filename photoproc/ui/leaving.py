@@ -7,13 +7,25 @@ current one: controls of the new page lose what was chosen with them, or the pag
 
 from typing import Any
 
-from streamlit.runtime.scriptrunner import script_runner
+from streamlit.runtime.scriptrunner import get_script_run_ctx, script_runner
 from streamlit.runtime.scriptrunner_utils import script_requests
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, ScriptRequestType
 
 _runner: Any = script_runner.ScriptRunner
 _requests: Any = script_requests.ScriptRequests
 _settled = False
+
+
+def end_if_left() -> None:
+    """End this run of a page here where the visitor has gone on since its last `st.` call.
+
+    Streamlit looks for that in each of those calls only. A run that computes something last would come to
+    its end as if it were the current one, and delete the fragments of the page that is shown by now:
+    nothing on that page would do anything any more.
+    """
+    context = get_script_run_ctx()
+    if context is not None:
+        context.yield_check()
 
 
 def settle() -> None:

@@ -124,7 +124,7 @@ def main() -> None:
             with memory.watched():
                 begun = time.perf_counter()
                 page.goto(f"/compare?job={job}")
-                expect(page.get_by_text("worst first")).to_be_visible()
+                expect(page.locator(".card .meter").first).to_be_visible()
                 measured_s = time.perf_counter() - begun
                 steps = Steps(page, job)
                 for _ in range(options.rounds):
@@ -150,8 +150,7 @@ def main() -> None:
 def ready(server: Server) -> bool:
     """Whether all models can run."""
     with urllib.request.urlopen(f"{server.url}/api/v1/models", timeout=10) as answer:
-        found = json.load(answer)
-    models = found["models"] if isinstance(found, dict) else found
+        models = json.load(answer)["items"]
     return {one["name"] for one in models if one["state"] == "ready"} >= set(MODELS)
 
 

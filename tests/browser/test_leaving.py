@@ -1,8 +1,14 @@
 """What fragments of a page ask for after it was left: it crosses the change to another page on its way."""
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Page, expect
 from streamlit.proto.BackMsg_pb2 import BackMsg
+
+from tests.server import ROOT, Server, serving
 
 pytestmark = pytest.mark.browser
 
@@ -43,3 +49,48 @@ def test_a_late_timer_of_the_page_before_takes_nothing_from_this_one(page: Page)
     expect(page.get_by_role("radio", name="Colour")).to_be_checked()
     expect(page.get_by_role("textbox", name="Background colour")).to_be_visible()
     assert page.url.rpartition("/")[2] == ""
+
+
+SLOW_TO_END = """
+import time
+import streamlit as st
+st.write("Almost there")
+time.sleep(3)
+"""
+
+WITH_A_FRAGMENT = """
+import streamlit as st
+
+@st.fragment
+def part():
+    if st.button("Press"):
+        st.write("Pressed")
+
+part()
+"""
+
+
+@pytest.fixture
+def framed(tmp_path: Path, model_dir: Path) -> Iterator[Server]:
+    """The real frame around two pages: Process computes something last, Jobs has a fragment."""
+    app = tmp_path / "app"
+    shutil.copytree(ROOT / "pages", app / "pages")
+    shutil.copytree(ROOT / ".streamlit", app / ".streamlit")
+    shutil.copy(ROOT / "app.py", app)
+    (app / "pages" / "process.py").write_text(SLOW_TO_END)
+    (app / "pages" / "jobs.py").write_text(WITH_A_FRAGMENT)
+    env = {"PYTHONPATH": str(ROOT)}
+    with serving(tmp_path / "data", model_dir, app_dir=app, env=env) as running:
+        yield running
+
+
+def test_a_page_that_is_left_while_it_computes_takes_nothing_from_the_next(
+    framed: Server, page: Page
+) -> None:
+    page.goto(framed.url)
+    expect(page.get_by_text("Almost there")).to_be_visible()
+    page.get_by_role("link", name="Jobs").click()
+    expect(page.get_by_role("button", name="Press")).to_be_visible()
+    page.wait_for_timeout(4_000)  # until the run of the page that was left has come to its end
+    page.get_by_role("button", name="Press").click()
+    expect(page.get_by_text("Pressed", exact=True)).to_be_visible()
