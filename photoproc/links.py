@@ -5,7 +5,6 @@ from collections import OrderedDict
 
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
-from photoproc.clock import Clock
 from photoproc.errors import ServiceError
 
 _KEPT = 10_000
@@ -14,11 +13,10 @@ _KEPT = 10_000
 class Links:
     """Signs and checks tokens. Thread-safe."""
 
-    def __init__(self, key: str, *, lifetime_s: int, clock: Clock) -> None:
+    def __init__(self, key: str, *, lifetime_s: int) -> None:
         self._signer = URLSafeTimedSerializer(key, salt="photoproc-link")
         self._lifetime_s = lifetime_s
-        self._clock = clock
-        self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._kept: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
 
     def sign(self, subject: str) -> str:
@@ -26,16 +24,22 @@ class Links:
 
         Asked again it is mostly the same, so that what a browser keeps under an address is used again.
         """
-        now = self._clock.monotonic()
         with self._lock:
-            token, made = self._kept.get(subject, ("", 0.0))
-            if not token or now - made > self._lifetime_s / 2:
-                token = self._signer.dumps(subject)
-                self._kept[subject] = (token, now)
+            token = self._kept.get(subject, "")
+            if not token or self._has_aged(token):
+                token = self._kept[subject] = self._signer.dumps(subject)
             self._kept.move_to_end(subject)
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return token
+
+    def _has_aged(self, token: str) -> bool:
+        """Whether half its lifetime is over by the clock that `check` goes by, or that clock was set back."""
+        try:
+            self._signer.loads(token, max_age=self._lifetime_s // 2)
+        except BadSignature:
+            return True
+        return False
 
     def check(self, subject: str, token: str) -> None:
         """Raise ServiceError link_expired or link_invalid unless the token opens this subject."""

@@ -89,7 +89,7 @@ class PhotoService(Submissions, Pictures, Decisions):
         Tags.__init__(self, store=store)
         Voting.__init__(self, store=store, blobs=blobs, previewer=previewer, clock=clock)
         self._intake = intake
-        self._links = Links(link_key, lifetime_s=settings.link_lifetime_s, clock=clock)
+        self._links = Links(link_key, lifetime_s=settings.link_lifetime_s)
 
     def delete(self, job_id: str) -> None:
         """Delete a job with all that belongs to it; what runs for it, a time trial too, stops."""

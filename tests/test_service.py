@@ -317,6 +317,20 @@ def test_a_link_opens_its_job_until_it_expires(desk: Desk, monkeypatch: pytest.M
     assert code_of(lambda: desk.service.check_link(one.id, token)) == "link_expired"
 
 
+@pytest.mark.parametrize("share", [0.6, 1.5, -0.1], ids=["half is over", "expired", "a clock set back"])
+def test_a_link_is_the_same_until_half_its_life_is_over_however_the_clock_went(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    job = desk.submit()
+    token = desk.service.sign(job.id)
+    assert desk.service.sign(job.id) == token
+    then = time.time() + share * desk.settings.link_lifetime_s
+    monkeypatch.setattr(time, "time", lambda: then)
+    again = desk.service.sign(job.id)
+    assert again != token
+    desk.service.check_link(job.id, again)
+
+
 ODD = ["", "x", "../../etc", "0" * 31, "0" * 33, "G" * 32, "0" * 31 + "/", "0" * 32, "0" * 31 + "\n"]
 
 

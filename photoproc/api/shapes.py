@@ -236,6 +236,8 @@ class ModelOut(Shape):
     custom: bool
     state: str
     fraction: float
+    """Of the download; `elsewhere`: another server downloads it, and how far it is is not known."""
+    elsewhere: bool
     problem: ProblemOut | None
     seconds_per_photo: float | None
 
@@ -411,6 +413,7 @@ def model_out(model: overview.ModelState, seconds: float | None) -> ModelOut:
         custom=spec.custom,
         state=weights.phase.value,
         fraction=weights.fraction,
+        elsewhere=weights.elsewhere,
         problem=None if weights.problem is None else problem(weights.problem),
         seconds_per_photo=seconds,
     )

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import FilePayload, Locator, Page, Response, Route, expect
 
-from photoproc.clock import SystemClock
 from photoproc.links import Links
 from tests.clients.conftest import Open
 from tests.clients.proxy import proxied
@@ -415,7 +414,7 @@ def test_links_that_expired_are_renewed(
         expect(finished(page)).to_be_visible(timeout=WORKING_MS)
         monkeypatch.setattr("itsdangerous.TimestampSigner.get_timestamp", lambda _: int(time.time()) - 61)
         key = (tmp_path / "data/link.key").read_text()
-        expired = Links(key, lifetime_s=60, clock=SystemClock()).sign(element(page, "it.job"))
+        expired = Links(key, lifetime_s=60).sign(element(page, "it.job"))
         link = re.sub("token=.*", f"token={expired}", element(page, "it.result.links.archive"))
         assert page.request.get(server.url + link).status == 410
         asked: list[str] = []
