@@ -65,8 +65,8 @@ def one_vote(photos: PhotoService, job_id: str) -> None:
     @guarded
     def measure() -> None:
         # So that the pairs that differ most can come first.
-        found = photos.comparison(job_id)
-        if found.job.state.final and found.measured == found.to_measure:
+        measured, of = photos.measure(job_id)
+        if photos.standing(job_id)[0].final and measured == of:
             stop_timer()
 
     measure()

@@ -23,6 +23,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+import structlog
+
 from photoproc.child import Pictured, Report
 from photoproc.errors import ServiceError, not_found
 from photoproc.files import (
@@ -37,6 +39,8 @@ from photoproc.files import (
 )
 from photoproc.jobs import Cutout, Extra, Task, TaskState
 from photoproc.models.catalogue import CATALOGUE
+
+log = structlog.get_logger()
 
 _FORMULA = 1
 """Which formula of `imaging.certainty` the figures kept are of: count up with every change of it."""
@@ -254,13 +258,16 @@ class Blobs:
         return self.mask(task.photo.sha256, task.model, weights_id)
 
     def keep_mask(self, sha256: str, model: str, weights_id: str, written: Path) -> None:
-        """Keep a mask, also for next time. Where it cannot be kept, its photo cannot be compared."""
+        """Keep a mask durably, also for next time. Where it cannot be kept, its photo cannot be compared."""
         path = self._mask(sha256, model, weights_id)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.replace(written, path)
-        except OSError:
+            sync_folder(path.parent)
+            sync_folder(path.parent.parent)
+        except OSError as error:
             written.unlink(missing_ok=True)
+            log.warning("mask_not_kept", photo=sha256, model=model, why=str(error))
 
     def drop_unheld(self, sha256: str) -> None:
         """Forget a photo's masks where no job or upload holds it any more."""

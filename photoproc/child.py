@@ -181,6 +181,7 @@ def _carry_out(order: Order) -> Report:
     except Exception as error:
         if not _out_of_memory(error):
             raise
+        _pipeline.cache_clear()  # the models it holds may be what leaves no room for the next photo
         gc.collect()
         return Report(problem=out_of_memory(), seconds=seconds)
     try:

@@ -114,7 +114,7 @@ class Comparisons:
         if not self._measuring.acquire(blocking=at_most is None):
             return len(ready) - len(self._unmeasured(job, ready)), len(ready)
         try:
-            wanted = self._unmeasured(job, ready)
+            wanted = self._unmeasured(job, ready) or self._found_again(job, models, ready)
             count = len(wanted) if at_most is None else min(at_most, len(wanted))
             for start in range(0, count, AT_ONCE):
                 self._measure(job, models, wanted[start : min(start + AT_ONCE, count)])
@@ -175,6 +175,15 @@ class Comparisons:
         """The places of photos whose masks are to be compared, of those that can be."""
         kept = self._compared.distances(job.id, job.photo_count)
         return [place for place, names in ready.items() if kept.get(place, {}).get("models") != names]
+
+    def _found_again(self, job: Job, models: Sequence[str], ready: Mapping[int, Sequence[str]]) -> list[int]:
+        """The places of photos that had a mask missing when they were compared, and have it now."""
+        kept = self._compared.distances(job.id, job.photo_count)
+        lost = [place for place in ready if place in kept and kept[place]["found"] is None]
+        numbers = [place * len(models) + lane for place in lost for lane in range(len(models))]
+        tasks = list(self._compared.tasks(job.id, numbers)) if numbers else []
+        rows = (tasks[start : start + len(models)] for start in range(0, len(tasks), len(models)))
+        return [place for place, row in zip(lost, rows, strict=True) if all(self._paths(_done(row)))]
 
     def _measure(self, job: Job, models: Sequence[str], places: Sequence[int]) -> None:
         numbers = [place * len(models) + lane for place in places for lane in range(len(models))]

@@ -29,8 +29,9 @@ from photoproc.trial_result import Trial
 from photoproc.voting import Voting
 
 _LOST = "lost masks.txt"
-_KEPT_FINDINGS = 4
-"""Of the comparisons that were looked at last: some megabytes each, where there are thousands of photos."""
+_KEPT_TASKS = 20_000
+"""Of the comparisons that were looked at last are kept as many as have so many tasks together, some 50 MB;
+the last one however large it is."""
 _SMALL = 480
 """The longest side of a photo in the report, in pixels."""
 _CHARTS = {
@@ -84,11 +85,16 @@ class Decisions(Comparisons, Tags, Voting, Trials):
                 found = self._weighed(self.comparison(job_id, measure=False), weight)
                 took = self._clock.monotonic() - begun
                 kept = (now, begun + 20 * took, found)
-                others = [one for one in self._summed_up.items() if one[0] != job_id]
-                self._summed_up = {**dict(others[1 - _KEPT_FINDINGS :]), job_id: kept}
+                self._summed_up.pop(job_id, None)
+                self._summed_up[job_id] = kept
+                while len(self._summed_up) > 1 and self._tasks_summed_up() > _KEPT_TASKS:
+                    del self._summed_up[next(iter(self._summed_up))]
         found = kept[2]
         said = recommend(found.models, found.ranking, weight=weight, trial=found.trial)
         return replace(found, recommendation=said)
+
+    def _tasks_summed_up(self) -> int:
+        return sum(found.comparison.job.counts.total for _, _, found in self._summed_up.values())
 
     def _weighed(self, found: Comparison, weight: float) -> Findings:
         """A comparison with what was voted and timed, and which model that speaks for."""

@@ -144,6 +144,8 @@ class Measuring:
             for engine in self._engines.values():
                 self._ask(engine, child.warm_up)
             for model in models:
+                if self._clock.monotonic() >= until:
+                    return False
                 cold[model] = self._run(Turn(round=0, photo=0, model=model))
             self._cold = cold
             every = groupby(turns(models, photos, self._plan.rounds), key=lambda turn: turn.round)

@@ -107,7 +107,8 @@ class Votebook(Ledger):
             if isinstance(chosen, Slip):
                 return self._renew(job_id, chosen, now)
             head = self._head(job_id)
-            number = next((_number(slip.id) for slip in slips if _is_void(slip, now)), head["count"])
+            void = (slip for slip in slips if _is_void(slip, now) and slip.id not in besides)
+            number = next((_number(slip.id) for slip in void), head["count"])
             place, left, right = chosen
             fresh = Slip(id=f"{number:x}-{token}", voter=voter, place=place, left=left, right=right, at=now)
             self._put_slip(job_id, number, fresh)

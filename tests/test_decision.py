@@ -192,7 +192,9 @@ def test_a_lost_mask_costs_its_photo_and_nothing_else(running: Runtime, api: Api
     ]
     job = service.submit(batch, photos, Recipe(models=("u2netp", "u2net")))
     until(lambda: service.job(job.id).state.final, within_s=180)
-    service.mask(service.task(job.id, 0)).unlink()
+    mask = service.mask(service.task(job.id, 0))
+    kept = mask.read_bytes()
+    mask.unlink()
     found = service.findings(job.id).comparison
     assert (found.measured, found.to_measure) == (2, 2)
     assert found.photos[0].distance is None
@@ -201,6 +203,8 @@ def test_a_lost_mask_costs_its_photo_and_nothing_else(running: Runtime, api: Api
     packed = zipfile.ZipFile(io.BytesIO(api.client.get(f"/v1/jobs/{job.id}/masks").content))
     assert sorted(packed.namelist()) == ["lost masks.txt", "u2net/one.png", "u2net/two.png", "u2netp/two.png"]
     assert packed.read("lost masks.txt") == b"u2netp/one.png: process one.png again to have its mask.\n"
+    mask.write_bytes(kept)
+    assert service.findings(job.id).comparison.photos[0].distance is not None
     service.delete(job.id)
 
 

@@ -44,6 +44,16 @@ def test_the_intervals_cover_the_truth_in_nine_of_ten_simulations() -> None:
     assert min(covered.values()) >= 180, covered
 
 
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_equal_models_are_seldom_called_enough_however_many_they_are(count: int) -> None:
+    even = dict.fromkeys("abcdef"[:count], 0.0)
+    claimed = sum(
+        rank(list(even), voted(even, 40 * count, np.random.default_rng(n)), seed=n, rounds=120).enough
+        for n in range(60)
+    )
+    assert claimed <= 7  # one in twenty, with six models by pairs alone one in three
+
+
 @pytest.mark.parametrize("votes", [0, 1, 2, 4])
 def test_few_votes_are_not_enough(votes: int) -> None:
     found = rank(MODELS, [Ballot("a", "b", Choice.LEFT)] * votes)

@@ -189,6 +189,18 @@ def test_places_nobody_voted_on_for_a_day_are_given_anew(store: Store) -> None:
     assert store.slip("j", voted.id).choice is Choice.TIE
 
 
+def test_a_pair_that_is_renewed_is_not_given_anew_in_the_same_breath(store: Store) -> None:
+    old, at_hand = handed(store, "Ann", 0, now=100), handed(store, "Ann", 1, now=100)
+    later = 100 + 2 * 86_400
+    besides = (at_hand.id, old.id)
+    fresh = store.hand_out("j", "Ann", token="aa", now=later, besides=besides, choose=lambda _: PAIRS[2])
+    assert fresh is not None
+    assert fresh.id not in besides
+    for slip in (old, at_hand):
+        store.cast("j", slip.id, "Ann", Choice.LEFT, now=later + 1)
+    assert len(store.votes("j")) == 2
+
+
 @pytest.mark.parametrize(
     "slip_id", ["", "-", "x-00", "0", "0-", "fffffff-00", "-1-00", "ffffffffffff-00", "0-é"]
 )

@@ -24,6 +24,9 @@ _KEPT_MB = 600
 
 In memory a model takes up to a multiple of it, and each child loads its own.
 """
+_SMALL_SIDE = 320
+"""Models that see pictures of this many pixels a side, or fewer, share the memory they run in: u2net, u2netp
+and silueta, half a gigabyte at the most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,8 @@ class Matting:
 
     def _session(self, spec: ModelSpec, weights: Path) -> Any:
         verify(weights, spec)
-        options = session_options(self._threads)
+        small = not spec.custom and max(spec.input_wh) <= _SMALL_SIDE
+        options = session_options(self._threads, shared=small)
         try:
             if spec.custom:
                 return NetworkSession(weights, spec, options)

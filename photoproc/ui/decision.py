@@ -148,10 +148,6 @@ def _by_bin(one: charts.Bin) -> Chosen:
     return Chosen(label=f"disagreement {one.words}", places=one.places)
 
 
-def _by_photo(place: int, names: Mapping[int, str]) -> Chosen:
-    return Chosen(label=names[place], places=(place,))
-
-
 def _by_model(model: str, furthest: Mapping[str, tuple[int, ...]]) -> Chosen:
     far = furthest[model]
     label = f"{plural(len(far), 'photo')} on which no model is further from the others than {model}"

@@ -30,7 +30,7 @@ WAYS = ("onnxruntime's defaults", "one shared arena")
 
 def options(way: str) -> Any:
     if way == WAYS[1]:
-        return session_options(1)
+        return session_options(1, shared=True)
     plain = onnxruntime.SessionOptions()
     plain.intra_op_num_threads = plain.inter_op_num_threads = 1
     return plain

@@ -145,6 +145,36 @@ def test_models_share_the_memory_they_run_in(model_dir: Path) -> None:
     assert int(ran.stdout) < 900 * 1024
 
 
+_GIVEN_BACK = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from PIL import Image
+from photoproc.models.catalogue import CATALOGUE
+from photoproc.models.matting import Matting
+def resident():
+    return next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS:"))
+small, large = map(Path, sys.argv[1:])
+matting = Matting(threads=1)
+huge = replace(CATALOGUE["u2net"], download_mb=700, input_wh=(1024, 1024))  # as one of the largest models is
+matting.load(huge, large)
+matting.predict(Image.new("RGB", (320, 320)), huge)
+print(resident())
+matting.load(CATALOGUE["u2netp"], small)
+print(resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_memory_a_large_model_ran_in_is_given_back_when_it_goes(model_dir: Path) -> None:
+    paths = [str(weights_file(model_dir, name)) for name in ("u2netp", "u2net")]
+    ran = subprocess.run(
+        [sys.executable, "-c", _GIVEN_BACK, *paths], capture_output=True, text=True, check=True, timeout=300
+    )
+    before, after = map(int, ran.stdout.split())
+    assert after < before - 300 * 1024
+
+
 def test_inference_gets_the_threads_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[onnxruntime.SessionOptions] = []
     real = onnxruntime.InferenceSession
