@@ -324,6 +324,33 @@ def test_a_cutout_that_is_not_there_for_a_moment_does_not_end_the_vote(
         expect(page.locator(".trouble")).not_to_be_visible()
 
 
+def test_a_vote_that_is_taken_back_while_the_answer_is_lost_is_known_to_be(
+    browser: Browser, server: Server, job: str
+) -> None:
+    def answer_is_lost(route: Route) -> None:
+        route.fetch()  # the server takes it back, and nobody hears of that
+        route.abort()
+
+    with visitor(browser, server) as page:
+        begin(page, job, "Ann")
+        before = shown(page)
+        page.keyboard.press("t")
+        another(page, before)
+        until(lambda: len(votes(server, job)) == 1)
+        expect(page.locator(".count")).to_contain_text("9 pairs left for you")
+        page.route("**/ballots/*/vote?*", answer_is_lost, times=1)
+        page.keyboard.press("u")
+        expect(page.get_by_role("alert")).to_contain_text("The vote could not be taken back")
+        assert votes(server, job) == []
+        page.keyboard.press("u")
+        expect(page.locator(".count")).to_contain_text("10 pairs left for you")
+        expect(page.get_by_role("alert")).not_to_be_visible()
+        before = shown(page)
+        page.keyboard.press("x")
+        another(page, before)
+        until(partial(voted_last, server, job, "both_bad"))
+
+
 def test_a_link_that_expired_is_renewed_and_the_vote_is_kept(
     browser: Browser, model_dir: Path, tmp_path: Path
 ) -> None:

@@ -275,14 +275,26 @@ class Booth {
       this.show();
       this.rank();
     } catch (problem) {
-      if (problem.again) { this.done.push(ballot); this.trouble("The vote could not be taken back: the server does not answer. Try again."); }
+      if (problem.again) { this.done.push(ballot); this.unsure = ballot; this.trouble("The vote could not be taken back: the server does not answer. Try again."); }
       else if (problem.expired) { this.done.push(ballot); this.trouble(problem.text); }
+      else if (problem.code === "ballot_gone" && ballot === this.unsure) this.tookBack(); // and its answer was lost
       else if (problem.code === "cutout_gone") { this.find(".which").hidden = true; this.notes.add(`The vote was taken back. ${problem.title}`); this.rank(); }
       else this.notes.add(`The vote could not be taken back. ${problem.title}`);
     }
     this.undoing = false;
     this.progress();
     this.buttons();
+  }
+
+  tookBack() {
+    Object.assign(this, { hands: [], through: false });
+    this.votes -= 1;
+    this.find(".which").hidden = true;
+    this.calm();
+    this.stage("booth");
+    this.show();
+    this.fill();
+    this.rank();
   }
 
   // Whether the votes tell the models apart is asked for now and then: it is computed anew with every vote.
