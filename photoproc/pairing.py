@@ -4,10 +4,10 @@ Asking is dear, so the pair that says most comes first: masks that are nearly th
 apart by anybody, and what was asked often is known already.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
+from random import Random
 from typing import NamedTuple
 
 UNKNOWN = 0.1
@@ -73,19 +73,16 @@ def next_pair(
     open_ = [pair for pair in open_ if pair not in reserved] or open_
     if not open_:
         return None
-    on_photo, on_models = Counter(asked), Counter((pair.one, pair.other) for pair in asked)
-    least = min(on_models[pair.one, pair.other] for pair in known)
-    value = {
-        pair: worth(known[pair], on_photo[pair], on_models[pair.one, pair.other] - least) for pair in open_
-    }
-    most = max(value.values())
-    return min((pair for pair in open_ if value[pair] == most), key=lambda pair: _drawn(seed, *pair))
+    on_photo, on_models = dict(Counter(asked)), dict(Counter((pair.one, pair.other) for pair in asked))
+    least = min(on_models.get(models, 0) for models in {(pair.one, pair.other) for pair in known})
+    value = [
+        worth(known[pair], on_photo.get(pair, 0), on_models.get((pair.one, pair.other), 0) - least)
+        for pair in open_
+    ]
+    most = max(value)
+    return Random(seed).choice([pair for pair, its in zip(open_, value, strict=True) if its == most])  # noqa: S311  # no secret
 
 
 def sides(pair: Pair, seed: str) -> tuple[str, str]:
     """The models on the left and on the right: a fair coin, thrown by the seed."""
-    return (pair.one, pair.other) if _drawn(seed, "sides")[0] & 1 else (pair.other, pair.one)
-
-
-def _drawn(seed: str, *what: object) -> bytes:
-    return hashlib.sha256("\0".join((seed, *map(str, what))).encode()).digest()
+    return (pair.one, pair.other) if Random(f"sides {seed}").random() < 0.5 else (pair.other, pair.one)  # noqa: S311
