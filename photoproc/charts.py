@@ -167,7 +167,7 @@ def front(models: Sequence[Candidate]) -> "altair.LayerChart | None":
         scale=alt.Scale(domain=[0, longest]),
         axis=alt.Axis(tickCount=6),
     )
-    y = alt.Y("quality:Q", title="Preferred to another", axis=alt.Axis(format="%"))
+    y = alt.Y("quality:Q", title="Preferred to another (Bradley–Terry)", axis=alt.Axis(format="%"))
     base = alt.Chart(alt.InlineData(values=rows))
     reach = base.mark_rule(color=_PALE, strokeWidth=2).encode(x=x, y=alt.Y("low:Q", title=""), y2="high:Q")
     line = (
@@ -190,7 +190,7 @@ def front(models: Sequence[Candidate]) -> "altair.LayerChart | None":
             ),
             tooltip=[
                 alt.Tooltip("model:N", title="Model"),
-                alt.Tooltip("quality:Q", title="Preferred to another", format=".0%"),
+                alt.Tooltip("quality:Q", title="Preferred to another (Bradley–Terry)", format=".0%"),
                 alt.Tooltip("low:Q", title="from", format=".0%"),
                 alt.Tooltip("high:Q", title="to", format=".0%"),
                 alt.Tooltip("seconds:Q", title="Seconds a photo", format=".3f"),

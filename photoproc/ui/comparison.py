@@ -64,7 +64,7 @@ def _table(times: Sequence[ModelTimes]) -> str:
             "–" if one.photos_per_s is None else f"{one.photos_per_s:.2g}",
             "–" if one.peak_bytes is None else byte_size(one.peak_bytes),
             ", ".join(map(str, one.threads)) or "–",
-            f"{one.done:,}" + (f" ({one.kept:,} masks kept)" if one.kept else ""),
+            f"{one.done:,}" + (f" ({plural(one.kept, 'mask')} kept)" if one.kept else ""),
             f"{one.failed:,}",
             escaped(", ".join(name.removesuffix("ExecutionProvider") for name in one.providers)) or "–",
         ]

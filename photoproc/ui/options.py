@@ -124,7 +124,7 @@ def estimate(
         words.append(f"their masks are there already: {rest}")
     elif sum(needed.values()) < len(given) * len(models):
         kept = len(given) * len(models) - sum(needed.values())
-        words.append(f"{kept:,} of {plural(len(given) * len(models), 'mask')} are there already")
+        words.append(f"{kept:,} of {plural(len(given) * len(models), 'mask')} there already")
     speeds, checks = photos.speeds(), photos.check_speeds()
     known = all(model in speeds for model in needed) and all(model in checks for model in looks)
     if known and (needed or looks):

@@ -145,6 +145,46 @@ def test_models_alone_swipe_flick_and_difference_by_keys(page: Page, job: str) -
     expect(dialog.locator(".pane .fit").first).not_to_have_attribute("class", str(before))
 
 
+def test_swipe_and_flick_by_mouse(page: Page, job: str) -> None:
+    dialog = opened(page, job, "astronaut.png")
+    page.keyboard.press("2")
+    expect(dialog.locator(".pane")).to_have_count(1)
+    dialog.get_by_role("button", name="Side by side").click()  # all of them again
+    expect(dialog.locator(".pane")).to_have_count(2)
+    dialog.get_by_role("button", name="Swipe").click()
+    expect(dialog.locator(".pane .label")).to_have_text(["u2netp", "u2net"])
+    slider, box = dialog.get_by_role("slider"), dialog.locator(".pane").bounding_box()
+    assert box is not None
+
+    def at(share: float) -> tuple[float, float]:
+        return box["x"] + share * box["width"], box["y"] + 0.5 * box["height"]
+
+    page.mouse.move(*at(0.5))
+    page.mouse.down()
+    page.mouse.move(*at(0.6))
+    page.mouse.move(*at(0.75))
+    page.mouse.up()
+    expect(slider).to_have_value("75")
+    page.mouse.click(*at(0.2))
+    expect(slider).to_have_value("20")
+    page.mouse.move(*at(0.4))
+    page.mouse.wheel(0, -300)
+    zoomed = dialog.locator(".fit").first.evaluate("(fit) => getComputedStyle(fit).transform")
+    page.mouse.down()  # away from the line the picture is moved
+    page.mouse.move(*at(0.45))
+    page.mouse.move(*at(0.5))
+    page.mouse.up()
+    expect(slider).to_have_value("20")
+    moved = dialog.locator(".fit").first.evaluate("(fit) => getComputedStyle(fit).transform")
+    assert moved != zoomed
+    dialog.get_by_role("button", name="Flick").click()
+    expect(dialog.locator("img.after")).to_have_attribute("data-model", "u2netp")
+    page.mouse.click(*at(0.5))
+    expect(dialog.locator("img.after")).to_have_attribute("data-model", "u2net")
+    dialog.get_by_role("button", name="Flick").click()
+    expect(dialog.locator("img.after")).to_have_attribute("data-model", "u2netp")
+
+
 def test_a_photo_is_in_the_address_and_keys_go_on(page: Page, job: str, browser: Browser) -> None:
     dialog = opened(page, job, "astronaut.png")
     expect(page).to_have_url(re.compile(r"job=\w+&photo=0$"))

@@ -204,7 +204,7 @@ def test_the_estimate_counts_the_masks_that_are_there(service: PhotoService) -> 
     app = dashboard(again=job.id)
     assert "2 photos with 1 model · their masks are there already: no model has to run again" in words(app)
     app.multiselect[0].set_value(["u2netp", "silueta"])
-    assert "2 photos with 2 models · 2 of 4 masks are there already" in words(healthy(app.run()))
+    assert "2 photos with 2 models · 2 of 4 masks there already" in words(healthy(app.run()))
     app.segmented_control[0].set_value("Keep")
     assert "mask" not in words(healthy(app.run()))
 

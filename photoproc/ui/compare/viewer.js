@@ -32,7 +32,8 @@ class Viewer {
     dialog.addEventListener("click", (event) => {
       if (event.target === dialog) return dialog.close();
       const button = event.target.closest("button");
-      if (button?.dataset.mode) this.turnTo(button.dataset.mode);
+      if (button?.dataset.mode === "flick" && this.mode === "flick") this.other();
+      else if (button?.dataset.mode) this.turnTo(button.dataset.mode);
       else if (button?.dataset.lane) this.toggle(Number(button.dataset.lane));
       else if (button?.dataset.do) this.act(button.dataset.do);
     });
@@ -204,8 +205,10 @@ class Viewer {
       if (layer) fit.parentElement.classList.add("cut");
       fit.append(picture(item.small, "under", ""), this.image(shot));
     });
-    if (shots.length > 1) pane.append(make("div", "edge"));
     const label = make("span", "label"), shot = shots[0];
+    if (shots.length > 1) {
+      pane.append(make("div", "edge"), make("span", "label", shots[1].model), make("span", "label right", shot.model));
+    }
     if (shots.length === 1) {
       label.append(make("b", "", `${number + 1}  ${shot.model}`), shot.time ? `  ${shot.time}` : "");
       label.title = shot.notes.join(" ");
@@ -302,8 +305,15 @@ class Viewer {
   down(event) {
     this.panes.setPointerCapture(event.pointerId);
     this.touches.set(event.pointerId, { x: event.clientX, y: event.clientY });
-    this.panes.classList.add("moving");
+    // The line of a swipe is taken anywhere where the picture cannot be moved, else near it.
+    const swiping = this.mode === "swipe" && this.touches.size === 1 && this.panes.querySelector(".edge");
+    this.cutting = Boolean(swiping) && (this.view.z === 1 || Math.abs(this.across(event) - this.cutAt) < 4);
+    this.tapped = this.touches.size === 1 ? { x: event.clientX, y: event.clientY } : null;
+    this.panes.classList.toggle("moving", !this.cutting);
   }
+
+  // Where an event is in its pane, from the left, in per cent.
+  across(event) { return 100 * (this.spot(event).x + 0.5); }
 
   drag(event) {
     const before = this.touches.get(event.pointerId);
@@ -311,6 +321,8 @@ class Viewer {
     const now = { x: event.clientX, y: event.clientY }, box = this.panes.firstElementChild.getBoundingClientRect();
     const other = [...this.touches].find(([id]) => id !== event.pointerId)?.[1];
     this.touches.set(event.pointerId, now);
+    if (this.tapped && Math.hypot(now.x - this.tapped.x, now.y - this.tapped.y) > 6) this.tapped = null;
+    if (this.cutting && !other) return this.cut(this.across(event));
     if (other) {
       const apart = (one) => Math.hypot(one.x - other.x, one.y - other.y);
       const middle = { clientX: (now.x + other.x) / 2, clientY: (now.y + other.y) / 2 };
@@ -322,12 +334,19 @@ class Viewer {
     this.move();
   }
 
+  // A tap shows the next model of a flick, and brings the line of a swipe.
   up(event) {
+    if (this.touches.size === 1 && this.tapped && event.type === "pointerup" && !event.button) {
+      if (this.mode === "flick") this.other();
+      else if (this.cutting) this.cut(this.across(event));
+    }
+    this.tapped = null;
     this.touches.delete(event.pointerId);
     if (!this.touches.size) this.panes.classList.remove("moving");
   }
 
   turnTo(mode) {
+    if (mode === "side" || (mode === "swipe" && this.mode !== "swipe")) this.alone = null; // all of them again
     this.mode = mode;
     remember("photoproc-compare", mode);
     this.show();
