@@ -29,6 +29,7 @@ page = st.navigation(
         st.Page("system.py", title="System", icon=":material/tune:", url_path="system"),
     ]
 )
+st.set_page_config(page_title=f"{page.title} · Photoproc")
 
 try:
     with st.sidebar:

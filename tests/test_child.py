@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -153,11 +154,13 @@ def test_running_out_of_memory_is_a_problem_with_advice(
             seconds["decode"] = 1.5
             raise error
 
-    monkeypatch.setattr(child, "_pipeline", Pipeline)
+    kept = cache(Pipeline)
+    monkeypatch.setattr(child, "_pipeline", kept)
     report = child.run(order(tmp_path, b""))
     assert report.problem == child.out_of_memory()
     assert report.seconds == {"decode": 1.5}
     assert "PHOTOPROC_MAX_CONCURRENT" in report.problem.advice
+    assert kept.cache_info().currsize == 0  # the next photo has the room that the models took
 
 
 def test_an_error_nobody_knows_is_raised_and_not_taken_for_want_of_memory(

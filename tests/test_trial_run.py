@@ -92,7 +92,7 @@ def test_the_larger_model_is_slower_and_needs_more_memory(running: Runtime, job:
     assert ratio.times > 1.2
     assert len(trial.others) == 6
     assert all(share is not None and 0 <= share <= 1 for share in trial.others)
-    assert list((running.settings.data_dir / "tmp").iterdir()) == []
+    assert list((running.settings.data_dir / "tmp").glob("out-trial-*")) == []  # others may have theirs
 
 
 def test_a_child_that_is_killed_costs_a_photo_and_the_last_one_ends_it_and_jobs_go_on(

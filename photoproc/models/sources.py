@@ -143,9 +143,8 @@ class PackageIndex:
 
 def _largest_file(folder: Path) -> int:
     sizes = [0]
-    for file in folder.rglob("*"):
-        try:
-            sizes.append(file.stat().st_size)
-        except OSError:
-            continue  # pip renamed it meanwhile
+    for inner, _, names in os.walk(folder):  # which passes over folders that pip removed meanwhile
+        for name in names:
+            with suppress(OSError):  # pip renamed it meanwhile
+                sizes.append(os.stat(os.path.join(inner, name)).st_size)
     return max(sizes)

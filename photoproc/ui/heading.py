@@ -10,7 +10,8 @@ from photoproc.ui.text import escaped, plural
 
 
 def show_title(photos: PhotoService, job: Job) -> None:
-    """The title, and a way to give the job another."""
+    """The title, also of the browser's tab, and a way to give the job another."""
+    st.set_page_config(page_title=f"{job.title} · Photoproc")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(escaped(job.title), anchor=False, width="content")
         rename = st.popover("Rename", icon=":material/edit:", type="tertiary")

@@ -36,6 +36,7 @@ def in_address(page: Page, /, **wanted: str) -> None:
 
 def test_filter_page_and_opened_photo_are_in_the_address(page: Page) -> None:
     where = thirty(page)
+    expect(page).to_have_title("00.jpg and 29 more · Photoproc")
     page.get_by_role("button", name="Page 2").click()
     expect(page.locator("button.card")).to_have_count(6)
     in_address(page, page="2")

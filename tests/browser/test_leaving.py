@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from tests.server import ROOT, Server, serving
+from tests.waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -52,10 +53,13 @@ def test_a_late_timer_of_the_page_before_takes_nothing_from_this_one(page: Page)
 
 
 SLOW_TO_END = """
-import time
+import os, time
+from pathlib import Path
 import streamlit as st
 st.write("Almost there")
-time.sleep(3)
+while not Path(os.environ["LEFT"]).exists():
+    time.sleep(0.01)
+Path(os.environ["LEFT"]).unlink()
 """
 
 WITH_A_FRAGMENT = """
@@ -79,18 +83,19 @@ def framed(tmp_path: Path, model_dir: Path) -> Iterator[Server]:
     shutil.copy(ROOT / "app.py", app)
     (app / "pages" / "process.py").write_text(SLOW_TO_END)
     (app / "pages" / "jobs.py").write_text(WITH_A_FRAGMENT)
-    env = {"PYTHONPATH": str(ROOT)}
+    env = {"PYTHONPATH": str(ROOT), "LEFT": str(tmp_path / "left")}
     with serving(tmp_path / "data", model_dir, app_dir=app, env=env) as running:
         yield running
 
 
 def test_a_page_that_is_left_while_it_computes_takes_nothing_from_the_next(
-    framed: Server, page: Page
+    framed: Server, page: Page, tmp_path: Path
 ) -> None:
     page.goto(framed.url)
     expect(page.get_by_text("Almost there")).to_be_visible()
     page.get_by_role("link", name="Jobs").click()
     expect(page.get_by_role("button", name="Press")).to_be_visible()
-    page.wait_for_timeout(4_000)  # until the run of the page that was left has come to its end
+    (tmp_path / "left").touch()
+    until(lambda: not (tmp_path / "left").exists())  # then the run of the page that was left is at its end
     page.get_by_role("button", name="Press").click()
     expect(page.get_by_text("Pressed", exact=True)).to_be_visible()
