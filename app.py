@@ -9,11 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import streamlit as st
+from starlette.middleware import Middleware
 from starlette.routing import Mount
+from streamlit import config
 
 from photoproc import bootstrap
 from photoproc.api.app import create_api
-from photoproc.ui import leaving
+from photoproc.api.doors import Doors
+from photoproc.ui import leaving, visitor
 
 
 @asynccontextmanager
@@ -21,7 +24,7 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
     """Start the worker with the server; give its tasks back when the server ends."""
     # By default there are a few threads a core, and listeners that wait on the disk would hold them all.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32))
-    await asyncio.to_thread(bootstrap.runtime)
+    await asyncio.to_thread(bootstrap.runtime, settings)
     bootstrap.leave_in_time()
     try:
         yield
@@ -30,10 +33,13 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
 
 
 leaving.settle()
-settings = bootstrap.load_settings()  # or say now what is wrong with them
+settings = bootstrap.load_settings(sign_in=visitor.signs_in())  # or say now what is wrong with them
+
+bootstrap.check_address(settings, config.get_option("server.address"))
 
 app = st.App(
     "pages/dashboard.py",
+    middleware=[Middleware(Doors, hosts=settings.hosts)],
     routes=[Mount("/api", create_api(bootstrap.service, origins=settings.origins))],
     lifespan=lifespan,
 )

@@ -6,7 +6,7 @@ import streamlit as st
 
 from photoproc.bootstrap import service
 from photoproc.errors import PhotoprocError
-from photoproc.service import DASHBOARD, PhotoService
+from photoproc.service import PhotoService
 from photoproc.ui.address import go
 from photoproc.ui.compare import compare
 from photoproc.ui.comparing import compare_new_photos, compare_with_another
@@ -14,19 +14,22 @@ from photoproc.ui.comparison import say_how_far, show_times
 from photoproc.ui.decision import (
     chosen_photos,
     chosen_weight,
-    forget_chosen,
+    forget_unwanted,
     show_charts,
     show_recommendation,
     show_take_away,
+    turn_of,
 )
 from photoproc.ui.guard import guarded
 from photoproc.ui.heading import offer_to_delete, show_title
+from photoproc.ui.job import say_what_is_missing
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
-from photoproc.ui.ranking import show_ranking
+from photoproc.ui.ranking import RANKING, SHOW, show_ranking, show_votes
 from photoproc.ui.text import escaped, plural, said, state_words
 from photoproc.ui.timer import stop_timer
-from photoproc.ui.trial import time_trial
+from photoproc.ui.trial import time_trial, trial_runs
+from photoproc.ui.visitor import comparisons, dashboard_link, offer_to_share, opened, visitor
 
 _NEW = "Compare models on new photos"
 
@@ -34,7 +37,7 @@ _NEW = "Compare models on new photos"
 def list_comparisons(photos: PhotoService) -> None:
     """All jobs with two models or more, newest first."""
     st.subheader("Compare")
-    found = [job for job in photos.jobs(limit=None) if len(job.recipe.task_models) > 1]
+    found = comparisons(photos)
     if not found:
         st.markdown(
             "See where models disagree about your own photos, and what each takes. "
@@ -55,7 +58,7 @@ def list_comparisons(photos: PhotoService) -> None:
 def one_comparison(photos: PhotoService, job_id: str) -> None:
     """The models of a job: what they took, then the photos, worst first."""
     try:
-        job = photos.job(job_id)
+        job = opened(photos, job_id)
     except PhotoprocError as error:
         st.error(said(error.problem), icon=":material/error:")
         if st.button("Show all comparisons"):
@@ -66,47 +69,59 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
             go({})
         if st.button("Open the job", icon=":material/photo_library:", type="tertiary"):
             st.switch_page("jobs.py", query_params={"job": job.id})
-        offer_to_delete(photos, job, "Delete", lambda: go({}))
+        mine = visitor(photos).may_change(job)
+        if mine:
+            offer_to_share(photos, job)
+            offer_to_delete(photos, job, "Delete", lambda: go({}), plain=True)
         if (
             len(job.recipe.models) == 1
             and job.recipe.models == job.recipe.task_models
             and st.button("Compare with another model", icon=":material/compare:", type="primary")
         ):
             compare_with_another(photos, job)
-    show_title(photos, job)
+    show_title(photos, job, may_change=mine)
     models = " · ".join(escaped(name) for name in job.recipe.models)
     st.caption(f"{plural(job.photo_count, 'photo')} with {models}")
 
     @st.fragment(run_every=2.0 if len(job.recipe.task_models) > 1 else None)
     @guarded
     def live() -> None:
+        forget_unwanted(job_id, st.session_state.get(f"compare-{job_id}"))
         summed_up = photos.findings_so_far(job_id, weight=chosen_weight(job_id))
         found = summed_up.comparison
         if not found.job.state.final:
             st.caption(
                 f"{state_words(found.job)}: {found.job.counts.finished:,} of {found.job.counts.total:,}"
             )
+            say_what_is_missing(photos, found.job)
         token = link_token(photos, job_id)
         show_recommendation(summed_up)
-        show_ranking(photos, job_id)
+        show_votes(job_id, summed_up.ranking, pairs=found.to_measure > 0)
         show_take_away(summed_up, token)
-        with st.expander("What each model took", expanded=True):
+        # Closed, so that the photos are in sight; what is under way, or asked for, is open.
+        votes = st.container()  # also without any, so that what is below stays as it is with the first
+        if summed_up.ranking is not None:
+            with votes, st.expander("Votes", expanded=st.query_params.get(SHOW) == RANKING):
+                show_ranking(summed_up.ranking)
+        with st.expander(
+            "What each model took, and time trial",
+            expanded=st.session_state.setdefault(f"times-{job_id}", trial_runs(photos, job_id)),
+        ):  # another answer later would close it when the trial has ended
             show_times(found)
-            time_trial(photos, job_id)
+            time_trial(photos, job_id, may_run=mine)
         charts = st.expander("Charts", key=f"charts-{job_id}", on_change="rerun")
         if charts.open:  # they are costly where there are thousands of photos
             with charts:
                 show_charts(summed_up)
         say_how_far(found)
-        one = chosen_photos(job_id)
+        one = chosen_photos(found)
         compare(
             found,
             token=token,
             key=f"compare-{job_id}",
             tags=photos.tags(job_id),
-            editor=link_token(photos, DASHBOARD),
-            chosen=None if one is None else {"label": one.label, "ids": one.places},
-            on_forget=lambda: forget_chosen(job_id),
+            editor=dashboard_link(photos) if mine else "",
+            chosen=None if one is None else {"label": one.label, "ids": one.places, "turn": turn_of(job_id)},
         )
         if found.job.state.final and found.measured == found.to_measure:
             stop_timer()

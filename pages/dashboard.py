@@ -9,8 +9,9 @@ from photoproc.bootstrap import service
 from photoproc.errors import PhotoprocError
 from photoproc.ui.frame import frame
 from photoproc.ui.leaving import end_if_left
-from photoproc.ui.status import sidebar_status
+from photoproc.ui.status import show_notice, sidebar_status
 from photoproc.ui.text import said
+from photoproc.ui.visitor import is_in
 
 # A file of our own: a Material icon would be fetched from a font server by every browser.
 HERE = Path(ui.__file__).parent
@@ -32,10 +33,12 @@ page = st.navigation(
 st.set_page_config(page_title=f"{page.title} · Photoproc")
 
 try:
-    with st.sidebar:
-        sidebar_status(service())
-        frame()
-    page.run()
+    if is_in(service()):
+        with st.sidebar:
+            sidebar_status(service())
+            frame()
+        show_notice(service())
+        page.run()
 except PhotoprocError as error:
     st.error(said(error.problem), icon=":material/error:")
 end_if_left()

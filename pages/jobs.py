@@ -16,6 +16,7 @@ from photoproc.ui.joblist import job_list
 from photoproc.ui.tasks import show_tasks
 from photoproc.ui.text import ago, escaped, exact_time, plural, said
 from photoproc.ui.timer import stop_timer
+from photoproc.ui.visitor import opened, visitor
 
 _JOBS_PER_PAGE = 25
 
@@ -23,7 +24,8 @@ _JOBS_PER_PAGE = 25
 def list_jobs(photos: PhotoService) -> None:
     """All jobs, newest first; live while any of them runs."""
     st.subheader("Jobs")
-    if not photos.jobs(limit=1):
+    owner = visitor(photos).owner
+    if not photos.jobs(limit=1, owner=owner):
         st.markdown("A job is a batch of photos with what to do to them. Yours will be listed here.")
         if st.button("Process photos", type="primary", icon=":material/content_cut:"):
             st.switch_page("process.py")
@@ -43,9 +45,12 @@ def list_jobs(photos: PhotoService) -> None:
             on_change=lambda: st.session_state.update({LIST_PAGE: 1}),
         )
         found = None
-        if wanted and wanted.strip():
-            found = [job for job in photos.jobs(limit=None) if _matches(job, wanted)]
+        if owner is not None or (wanted and wanted.strip()):
+            found = [job for job in photos.jobs(limit=None, owner=owner) if _matches(job, wanted or "")]
         count = photos.job_count() if found is None else len(found)
+        if not count and not wanted:
+            st.caption("There are no jobs any more.")
+            return
         if not count:
             st.caption(f"No job's title, model or person contains “{escaped(wanted or '')}”.")
             return
@@ -69,7 +74,7 @@ def _matches(job: Job, wanted: str) -> bool:
 def one_job(photos: PhotoService, job_id: str) -> None:
     """A job: progress and actions on top, its cutouts below."""
     try:
-        job = photos.job(job_id)
+        job = opened(photos, job_id)
     except PhotoprocError as error:
         st.error(said(error.problem), icon=":material/error:")
         if st.button("Show all jobs"):
@@ -77,7 +82,7 @@ def one_job(photos: PhotoService, job_id: str) -> None:
         return
     if st.button("All jobs", icon=":material/arrow_back:", type="tertiary"):
         go_to_list()
-    show_title(photos, job)
+    show_title(photos, job, may_change=visitor(photos).may_change(job))
     models = ", ".join(job.recipe.models) or "background kept"
     by = f" · by {escaped(job.owner)}" if job.owner else ""
     st.caption(
@@ -88,7 +93,7 @@ def one_job(photos: PhotoService, job_id: str) -> None:
     @st.fragment(run_every=None if job.state.final else 1.0)
     @guarded
     def live() -> None:
-        now = photos.job(job_id)
+        now = opened(photos, job_id)
         show_progress(photos, now)
         show_tasks(photos, now)
         if now.state.final:

@@ -16,6 +16,7 @@ from photoproc.ui.options import choose_recipe
 from photoproc.ui.preview import Shown, preview
 from photoproc.ui.submit import offer
 from photoproc.ui.text import escaped, plural, said
+from photoproc.ui.visitor import opened
 
 CSS = Path(ui.__file__).parent / "process.css"
 _LARGE = "For gigabytes and whole folders: straight to disk, with progress by the byte."
@@ -56,7 +57,7 @@ def earlier_job(photos: PhotoService) -> Job | None:
     if not again:
         return None
     try:
-        return photos.job(again)
+        return opened(photos, again)
     except PhotoprocError as error:
         st.query_params.clear()
         st.warning(said(error.problem), icon=":material/warning:")

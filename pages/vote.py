@@ -12,10 +12,12 @@ from photoproc.ui.address import go
 from photoproc.ui.guard import guarded
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
+from photoproc.ui.ranking import RANKING, SHOW
 from photoproc.ui.text import escaped, said
 from photoproc.ui.timer import stop_timer
+from photoproc.ui.visitor import comparisons, opened, visitor
 from photoproc.ui.vote import vote_booth
-from photoproc.voting import voting
+from photoproc.voting import LONGEST_NAME, voting
 
 _SHOWN = 50
 
@@ -23,7 +25,7 @@ _SHOWN = 50
 def list_comparisons(photos: PhotoService) -> None:
     """All jobs with two models or more, newest first."""
     st.subheader("Vote")
-    found = [job for job in photos.jobs(limit=None) if len(job.recipe.task_models) > 1]
+    found = comparisons(photos)
     if not found:
         st.markdown(
             "Choose between cutouts of your own photos without knowing which model made them. "
@@ -43,7 +45,7 @@ def list_comparisons(photos: PhotoService) -> None:
 def one_vote(photos: PhotoService, job_id: str) -> None:
     """Two cutouts, nothing else."""
     try:
-        job = photos.job(job_id)
+        job = opened(photos, job_id)
         if len(job.recipe.task_models) < 2:
             photos.comparison(job_id)  # says why not
     except PhotoprocError as error:
@@ -55,11 +57,12 @@ def one_vote(photos: PhotoService, job_id: str) -> None:
         if st.button("All comparisons", icon=":material/arrow_back:", type="tertiary"):
             go({})
         if st.button("See the ranking", icon=":material/leaderboard:", type="tertiary"):
-            st.switch_page("compare.py", query_params={"job": job.id})
+            st.switch_page("compare.py", query_params={"job": job.id, SHOW: RANKING})
         st.caption(escaped(job.title))
     if isinstance(job.recipe.framing, Face) and job.recipe.framing.which == "each":
         st.caption("Where a photo has several faces, the cutout of the first one is judged.")
-    vote_booth(job, voting=link_token(photos, voting(job_id)), key=f"vote-{job_id}")
+    name = visitor(photos).name[:LONGEST_NAME]
+    vote_booth(job, voting=link_token(photos, voting(job_id)), name=name, key=f"vote-{job_id}")
 
     @st.fragment(run_every=1.0)
     @guarded

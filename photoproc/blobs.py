@@ -6,8 +6,10 @@
     staging/<batch>/<sha256>                uploads that are not yet part of a job
     jobs/<job>/photos/<sha256>              the job's photos, and its background picture
     jobs/<job>/out/<task>-<token>*          its cutouts and previews
+    jobs/<job>/job.json, ended.jsonl        what is written down of it, see `journal.py`
     backgrounds/<sha256>                    pictures to put subjects on
     tmp/                                    being written
+    reserve                                 room for deleting on a full disk
 
 Staging and jobs hold hard links to `photos/`, so the file system counts the references: a photo with
 a single link belongs to nobody and goes, with its masks. No order of crashes, deletions and uploads
@@ -15,16 +17,21 @@ can take a photo from a job that holds it.
 """
 
 import json
+import math
 import os
 import shutil
+import stat
+import threading
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import structlog
 
+from photoproc import journal
 from photoproc.child import Pictured, Report
 from photoproc.errors import ServiceError, not_found
 from photoproc.files import (
@@ -42,6 +49,8 @@ from photoproc.models.catalogue import CATALOGUE
 
 log = structlog.get_logger()
 
+_COUNT_AGAIN_S = 60.0
+_RESERVE_BYTES = 8 << 20
 _FORMULA = 1
 """Which formula of `imaging.certainty` the figures kept are of: count up with every change of it."""
 
@@ -52,19 +61,23 @@ STAGING_LIFE_S = 24 * 3600
 class Blobs:
     """The picture files under one data folder."""
 
-    def __init__(self, root: Path, *, min_free_bytes: int) -> None:
+    def __init__(self, root: Path, *, min_free_bytes: int, quota_bytes: int = 0) -> None:
         self._root = root
         self._min_free_bytes = min_free_bytes
+        self._quota_bytes = quota_bytes
+        self._used = (-math.inf, 0)
+        self._counting = threading.Lock()
         for name in ("photos", "masks", "staging", "jobs", "backgrounds", "tmp"):
             (root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
     # Coming in
 
     def incoming(self) -> Incoming:
-        """A new file to write; raises ServiceError disk_full."""
+        """A new file to write; raises ServiceError disk_full, data_quota."""
+        self.check_quota()
         self.check_space()
         try:
-            return Incoming(self._root / "tmp" / f"in-{uuid.uuid4().hex}", self.check_space)
+            return Incoming(self._root / "tmp" / f"in-{uuid.uuid4().hex}", self._take_room)
         except OSError as error:
             raise disk_error(error) from error
 
@@ -170,12 +183,29 @@ class Blobs:
             self.close_job(job_id)
             raise disk_error(error) from error
 
+    def note_job(self, job_id: str, **given: Any) -> None:
+        """Write down what a job is made of; see `journal.write_job`. Raises ServiceError disk_full."""
+        try:
+            journal.write_job(self._root / "jobs" / job_id, **given)
+        except OSError as error:
+            raise disk_error(error) from error
+
+    def note(self, job_id: str, **what: object) -> None:
+        """Write down what became of a task, or was decided of its job; see `journal.note`."""
+        journal.note(self._root / "jobs" / job_id, **what)
+
+    def note_title(self, job_id: str, title: str) -> None:
+        """Write down a job's other title."""
+        journal.rename(self._root / "jobs" / job_id, title)
+
     def close_job(self, job_id: str) -> None:
         """Delete a job's folder, and each photo and mask that no other job holds."""
         folder = self._root / "jobs" / job_id
         hashes = [file.name for file in files_in(folder / "photos")]
         shutil.rmtree(folder, ignore_errors=True)
         self._collect(hashes)
+        with self._counting:  # anew when somebody asks
+            self._used = (-math.inf, 0)
 
     def photo(self, job_id: str, sha256: str) -> Path:
         """The file of a job's photo."""
@@ -263,11 +293,15 @@ class Blobs:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.replace(written, path)
-            sync_folder(path.parent)
-            sync_folder(path.parent.parent)
         except OSError as error:
             written.unlink(missing_ok=True)
             log.warning("mask_not_kept", photo=sha256, model=model, why=str(error))
+            return
+        try:
+            sync_folder(path.parent)
+            sync_folder(path.parent.parent)
+        except OSError as error:  # it is there, until the machine loses power
+            log.warning("mask_not_synced", photo=sha256, model=model, why=str(error))
 
     def drop_unheld(self, sha256: str) -> None:
         """Forget a photo's masks where no job or upload holds it any more."""
@@ -333,20 +367,70 @@ class Blobs:
                 "Delete finished jobs or make room, then try again.",
             )
 
+    def check_quota(self, coming_bytes: int = 0) -> None:
+        """Raise ServiceError data_quota where the data folder holds all it may, or will after an upload."""
+        if self._quota_bytes and self.used_bytes() + coming_bytes > self._quota_bytes:
+            raise ServiceError(
+                "data_quota",
+                f"The data folder may hold {self._quota_bytes / 1e6:,.0f} MB, and holds "
+                f"{self.used_bytes() / 1e6:,.0f} MB.",
+                "Delete finished jobs, or ask whoever runs this server to raise PHOTOPROC_QUOTA_MB.",
+            )
+
     def free_bytes(self) -> int:
         """Bytes free on the data folder's disk."""
         return shutil.disk_usage(self._root).free
 
     def used_bytes(self) -> int:
-        """Bytes of all pictures, each counted once however often it is linked."""
-        sizes: dict[int, int] = {}
+        """Bytes of all files, each counted once however often it is linked.
+
+        Counted once a minute at the most; what came in since is added.
+        """
+        with self._counting:  # who comes meanwhile waits for the one count
+            counted_at, found = self._used
+            if time.monotonic() - counted_at > _COUNT_AGAIN_S:
+                found = self._counted()
+                self._used = (time.monotonic(), found)
+            return found
+
+    def _take_room(self, byte_count: int) -> None:
+        """So many bytes more have come in; raises ServiceError disk_full or data_quota if too many."""
+        with self._counting:
+            counted_at, found = self._used
+            self._used = (counted_at, found + byte_count)
+        self.check_quota()
+        self.check_space()
+
+    def _counted(self) -> int:
+        sizes: dict[tuple[int, int], int] = {}
         for path in self._root.rglob("*"):
             try:
                 found = path.lstat()
             except OSError:
                 continue
-            sizes[found.st_ino] = found.st_size
+            if stat.S_ISREG(found.st_mode):
+                sizes[found.st_dev, found.st_ino] = found.st_size
         return sum(sizes.values())
+
+    def keep_reserve(self) -> None:
+        """Hold some room, for deleting on a full disk, where there is more than enough of it."""
+        path = self._root / "reserve"
+        if path.exists() or self.free_bytes() < self._min_free_bytes + 4 * _RESERVE_BYTES:
+            return
+        try:
+            with path.open("xb") as file:
+                file.write(bytes(_RESERVE_BYTES))  # written, since there are file systems without fallocate
+        except OSError:
+            path.unlink(missing_ok=True)
+
+    def give_up_reserve(self) -> bool:
+        """Make the room that was held free; whether there was any."""
+        try:
+            (self._root / "reserve").unlink()
+        except OSError:
+            return False
+        log.warning("reserve_given_up", folder=str(self._root))
+        return True
 
     def sweep(self, live_jobs: set[str] | None) -> None:
         """Delete what a crash left behind: folders of no job, uploads, temporary files.

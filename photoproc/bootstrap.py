@@ -17,17 +17,17 @@ import structlog
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from photoproc import child
+from photoproc import child, recovery
 from photoproc.blobs import Blobs
 from photoproc.clock import SystemClock
 from photoproc.engine import LocalEngine
 from photoproc.errors import ServiceError
+from photoproc.housekeeping import Housekeeper
 from photoproc.intake import Intake
 from photoproc.models.probe import Limits
 from photoproc.models.registry import Models
 from photoproc.service import PhotoService
-from photoproc.settings import Settings
-from photoproc.store import Store
+from photoproc.settings import MIB, Settings
 from photoproc.worker import Worker
 
 log = structlog.get_logger()
@@ -46,8 +46,13 @@ class Runtime:
         data.chmod(0o700)
         self._seat = FileLock(data / "servers" / f"{uuid.uuid4().hex}.lock", thread_local=False)
         self._clock = SystemClock()
-        self._store = Store(data / "store")
-        self._blobs = Blobs(data, min_free_bytes=settings.min_free_disk_mb * 1024 * 1024)
+        with FileLock(data / "servers.lock"):
+            self._store = recovery.opened(data, is_alone=self._is_alone)
+        self._blobs = Blobs(
+            data,
+            min_free_bytes=settings.min_free_disk_mb * MIB,
+            quota_bytes=settings.quota_mb * MIB,
+        )
         self._engine = LocalEngine(
             children=settings.max_concurrent,
             threads=settings.threads_per_child,
@@ -92,6 +97,7 @@ class Runtime:
             settings=settings,
             link_key=_link_key(data / "link.key"),
         )
+        self._housekeeper = Housekeeper(self.service, self._clock)
 
     def start(self) -> None:
         """Clean up after a crash, then begin to work."""
@@ -102,10 +108,12 @@ class Runtime:
         self._inspector.start(child.warm_up_inspecting)
         self._engine.start()
         self._worker.start()
+        self._housekeeper.start()
 
     def stop(self) -> None:
         """Give back what runs, end the children; at most a few seconds."""
         self.service.end_trials()
+        self._housekeeper.stop()
         self._worker.stop()
         self._weights.stop()
         self._inspector.stop()
@@ -113,6 +121,14 @@ class Runtime:
         self._engine.stop()
         self._seat.release()
         self._store.close()
+
+    def _is_alone(self) -> bool:
+        """Whether no other server is at work on the data folder."""
+        return not self._others()
+
+    def _others(self) -> list[Path]:
+        """The seats that are taken; those of servers that ended are cleared away."""
+        return [seat for seat in (self.settings.data_dir / "servers").glob("*.lock") if not _is_free(seat)]
 
     def _take_seat(self) -> None:
         """Join the servers of this data folder; one that is alone tidies it up first.
@@ -123,7 +139,7 @@ class Runtime:
         seats = self.settings.data_dir / "servers"
         seats.mkdir(exist_ok=True, mode=0o700)
         with FileLock(self.settings.data_dir / "servers.lock"):
-            others = [seat for seat in seats.glob("*.lock") if not _is_free(seat)]
+            others = self._others()
             self._seat.acquire()
             if others:
                 log.warning("data_folder_shared", folder=str(self.settings.data_dir))
@@ -132,6 +148,7 @@ class Runtime:
             # A store that never held a job may not be the one that belongs to these folders.
             jobs = None if self._store.untouched else set(self._store.job_ids())
             self._blobs.sweep(jobs)
+        recovery.write_missing(self._store, self.settings.data_dir)
 
 
 _runtime: Runtime | None = None
@@ -140,29 +157,45 @@ _guard = threading.Lock()
 _stopping = threading.Lock()
 
 
-def runtime() -> Runtime:
-    """The process's runtime, started at first use."""
+def runtime(settings: Settings | None = None) -> Runtime:
+    """The process's runtime, started at first use, with settings of its environment where none are given."""
     global _runtime
     with _guard:
         if _ended:
             raise ServiceError("stopping", "The server is stopping.", "Start it again.")
         if _runtime is None:
             configure_logging()
-            _runtime = Runtime(load_settings())
+            _runtime = Runtime(settings or load_settings())
             _runtime.start()
         return _runtime
 
 
-def load_settings() -> Settings:
+def load_settings(*, sign_in: bool = False) -> Settings:
     """The settings from the environment; where they are not valid, ends the program saying why."""
     try:
-        return Settings()
+        return Settings(sign_in=sign_in)
     except ValidationError as error:
         wrong = [
             f"PHOTOPROC_{str(one['loc'][0]).upper()}: {one['msg'].removeprefix('Value error, ')}"
             for one in error.errors()
         ]
         raise SystemExit("Photoproc cannot start.\n" + "\n".join(wrong)) from error
+
+
+def check_address(settings: Settings, address: str | None) -> None:
+    """End the program where it would listen for others than this machine, and nothing keeps anybody out."""
+    if (
+        address in ("localhost", "127.0.0.1", "::1")
+        or settings.keys
+        or settings.sign_in
+        or settings.allow_anonymous
+    ):
+        return
+    raise SystemExit(
+        f"Photoproc cannot start: on {address or 'all addresses'} anybody who reaches this machine could "
+        "use it.\nHave people sign in (.streamlit/secrets.toml), set PHOTOPROC_API_KEYS (the dashboard stays "
+        "open), or PHOTOPROC_ALLOW_ANONYMOUS=1 where that is meant."
+    )
 
 
 def service() -> PhotoService:

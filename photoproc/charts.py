@@ -1,6 +1,7 @@
 """The figures of a comparison as Altair charts, for the page and for the report.
 
-Each has a selection parameter `SELECTED`, and says in `place`, `model` or `bin` what was clicked.
+Each has a selection parameter `SELECTED`, and says in `place`, `model` or `bin` what was clicked; `chosen` is
+what is from the start.
 """
 
 import math
@@ -20,7 +21,7 @@ SELECTED = "chosen"
 MOST_POINTS = 500
 """Photos that have points: more would only lie over each other."""
 _BINS = 12
-_ACCENT, _PALE, _WARM = "#0f7b6c", "#7fb5ab", "#c07a1b"
+_ACCENT, _PALE, _WARM = "#12988a", "#7fb5ab", "#c07a1b"
 """Readable on white and on the dark theme's ground."""
 
 
@@ -54,10 +55,11 @@ def bins(photos: Sequence[ComparedPhoto]) -> list[Bin]:
     ]
 
 
-def disagreement(photos: Sequence[ComparedPhoto]) -> "altair.Chart":
+def disagreement(photos: Sequence[ComparedPhoto], *, chosen: str | None = None) -> "altair.Chart":
     """How many photos have how much disagreement; a bar's `bin` is its number in `bins`."""
     import altair as alt
 
+    along = alt.Axis(format="%", tickCount=6, labelOverlap=True)
     counts = [len(one.places) for one in bins(photos)] or [1]
     rows = [
         {"bin": number, "low": one.low, "high": one.high, "photos": len(one.places), "range": one.words}
@@ -67,19 +69,19 @@ def disagreement(photos: Sequence[ComparedPhoto]) -> "altair.Chart":
         alt.Chart(alt.InlineData(values=rows))
         .mark_bar(color=_WARM, cursor="pointer")
         .encode(
-            x=alt.X("low:Q", title="Disagreement", bin=alt.Bin(binned=True), axis=alt.Axis(format="%")),
+            x=alt.X("low:Q", title="Disagreement", bin=alt.Bin(binned=True), axis=along),
             x2="high:Q",
             y=alt.Y("photos:Q", title="Photos", axis=alt.Axis(values=_whole(max(counts)), format="d")),
             opacity=_unless_others_are_chosen(alt, "bin"),
             tooltip=[alt.Tooltip("range:N", title="Disagreement"), alt.Tooltip("photos:Q", title="Photos")],
         )
-        .add_params(alt.selection_point(name=SELECTED, fields=["bin"]))
+        .add_params(_selection(alt, "bin", chosen))
         .properties(height=180)
     )
     return bars
 
 
-def latency(found: Comparison) -> "altair.LayerChart | None":
+def latency(found: Comparison, *, chosen: str | None = None) -> "altair.LayerChart | None":
     """A point for each photo that found its model loaded, by the model; and the median. None without any.
 
     Of very many photos every second one has a point, or every third …; the median is that of all.
@@ -120,11 +122,11 @@ def latency(found: Comparison) -> "altair.LayerChart | None":
                 alt.Tooltip("seconds:Q", title="Seconds", format=".3f"),
             ],
         )
-        .add_params(alt.selection_point(name=SELECTED, fields=["place"]))
+        .add_params(_selection(alt, "place", chosen))
     )
     ticks = (
         alt.Chart(alt.InlineData(values=medians))
-        .mark_tick(color=_ACCENT, thickness=3, size=34)
+        .mark_tick(color=_WARM, thickness=4, size=34)
         .encode(
             x="median:Q",
             y=alt.Y("model:N", sort=order),
@@ -139,10 +141,12 @@ def latency(found: Comparison) -> "altair.LayerChart | None":
     return layered
 
 
-def front(models: Sequence[Candidate]) -> "altair.LayerChart | None":
+def front(
+    models: Sequence[Candidate], *, alone: bool, chosen: str | None = None
+) -> "altair.LayerChart | None":
     """How often a model is preferred against what it takes, with the Pareto front; None before votes.
 
-    A point has its `model`.
+    `alone` says that the times are those of a time trial. A point has its `model`.
     """
     import altair as alt
 
@@ -163,7 +167,7 @@ def front(models: Sequence[Candidate]) -> "altair.LayerChart | None":
     longest = 1.3 * max(float(row["seconds"]) for row in rows)  # beside a point stands its name
     x = alt.X(
         "seconds:Q",
-        title="Seconds a photo (median)",
+        title=f"Seconds a photo (median of {'the time trial' if alone else 'this job'})",
         scale=alt.Scale(domain=[0, longest]),
         axis=alt.Axis(tickCount=6),
     )
@@ -186,7 +190,7 @@ def front(models: Sequence[Candidate]) -> "altair.LayerChart | None":
                 scale=alt.Scale(
                     domain=["on the front", "another is better and faster"], range=[_ACCENT, _WARM]
                 ),
-                legend=alt.Legend(orient="top"),
+                legend=alt.Legend(orient="top", direction="vertical"),
             ),
             tooltip=[
                 alt.Tooltip("model:N", title="Model"),
@@ -196,11 +200,17 @@ def front(models: Sequence[Candidate]) -> "altair.LayerChart | None":
                 alt.Tooltip("seconds:Q", title="Seconds a photo", format=".3f"),
             ],
         )
-        .add_params(alt.selection_point(name=SELECTED, fields=["model"]))
+        .add_params(_selection(alt, "model", chosen))
     )
     names = base.mark_text(align="left", dx=11, dy=-9, color="#808080").encode(x=x, y=y, text="model:N")
     layered: altair.LayerChart = (reach + line + points + names).properties(height=300)
     return layered
+
+
+def _selection(alt: Any, field: str, chosen: str | None) -> Any:
+    """Of marks by this field; one may be chosen from the start."""
+    begun = {} if chosen is None else {"value": [{field: chosen if field == "model" else int(chosen)}]}
+    return alt.selection_point(name=SELECTED, fields=[field], **begun)
 
 
 def _unless_others_are_chosen(alt: Any, field: str, otherwise: float = 1.0) -> Any:

@@ -8,7 +8,7 @@ class Clock(Protocol):
     """Where time comes from."""
 
     def now(self) -> float:
-        """Seconds since the epoch; may jump. For display only."""
+        """Seconds since the epoch; may jump. For what people read, and for ages in days."""
         ...
 
     def monotonic(self) -> float:

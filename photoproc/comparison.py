@@ -177,24 +177,29 @@ class Comparisons:
         return [place for place, names in ready.items() if kept.get(place, {}).get("models") != names]
 
     def _found_again(self, job: Job, models: Sequence[str], ready: Mapping[int, Sequence[str]]) -> list[int]:
-        """The places of photos that had a mask missing when they were compared, and have it now."""
+        """The places of photos that had a mask missing or damaged when compared, and have others now."""
         kept = self._compared.distances(job.id, job.photo_count)
         lost = [place for place in ready if place in kept and kept[place]["found"] is None]
         numbers = [place * len(models) + lane for place in lost for lane in range(len(models))]
         tasks = list(self._compared.tasks(job.id, numbers)) if numbers else []
         rows = (tasks[start : start + len(models)] for start in range(0, len(tasks), len(models)))
-        return [place for place, row in zip(lost, rows, strict=True) if all(self._paths(_done(row)))]
+        stamps = {place: _stamps(self._paths(_done(row))) for place, row in zip(lost, rows, strict=True)}
+        return [
+            place for place, now in stamps.items() if all(now) and now != list(kept[place].get("stamps", ()))
+        ]
 
     def _measure(self, job: Job, models: Sequence[str], places: Sequence[int]) -> None:
         numbers = [place * len(models) + lane for place in places for lane in range(len(models))]
         tasks = list(self._compared.tasks(job.id, numbers))
         rows = [_done(tasks[start : start + len(models)]) for start in range(0, len(tasks), len(models))]
-        distances = self._compares.result(
-            self._compares.submit(child_masks.compare, [self._paths(done) for done in rows])
-        )
+        paths = [self._paths(done) for done in rows]
+        stamps = [_stamps(masks) for masks in paths]
+        distances = self._compares.result(self._compares.submit(child_masks.compare, paths))
         fresh: dict[int, dict[str, object]] = {}
-        for place, done, found in zip(places, rows, distances, strict=True):
+        for place, done, found, stamp in zip(places, rows, distances, stamps, strict=True):
             fresh[place] = {"models": _names(done), "found": found}
+            if found is None:
+                fresh[place]["stamps"] = stamp
         self._compared.keep_distances(job.id, fresh)
 
     def _paths(self, done: Sequence[Task]) -> list[Path | None]:
@@ -238,6 +243,17 @@ def _done_names(states: str, models: Sequence[str]) -> list[str]:
 
 def _done(row: Sequence[Task]) -> list[Task]:
     return [task for task in row if task.state is TaskState.DONE and task.model != NO_MODEL]
+
+
+def _stamps(masks: Sequence[Path | None]) -> list[int]:
+    """When each file was written, in nanoseconds; 0 where there is none."""
+    found = []
+    for path in masks:
+        try:
+            found.append(0 if path is None else path.stat().st_mtime_ns)
+        except FileNotFoundError:
+            found.append(0)
+    return found
 
 
 def _names(done: Sequence[Task]) -> list[str]:

@@ -15,13 +15,15 @@ from photoproc.errors import ServiceError
 
 _BUSY_S = 4.0
 _MODE_RAW = 1
-_KEYS_AT_ONCE = 500
+_MANY = """SELECT json_group_object(key, json(value)) FROM Cache
+WHERE raw = 1 AND key IN (SELECT value FROM json_each(?))"""
 _SETTINGS: Mapping[str, object] = {
     "eviction_policy": "none",
     "cull_limit": 0,
     "statistics": 0,
     "sqlite_journal_mode": "wal",
     "sqlite_synchronous": 2,
+    "sqlite_secure_delete": 1,  # what is deleted is overwritten: names of photos may say much
 }
 
 
@@ -50,7 +52,7 @@ class JsonDisk(diskcache.Disk):  # type: ignore[misc]
 class Database:
     """A diskcache that several threads and processes change in transactions.
 
-    Raises ServiceError: store_busy, disk_full, store_failed, store_settings, store_foreign.
+    Raises ServiceError: store_busy, disk_full, store_damaged, store_failed, store_settings, store_foreign.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -80,18 +82,11 @@ class Database:
         As one row of SQL: at every row, SQLite lets go of the interpreter's lock, and on a busy machine each
         time may mean a wait of milliseconds until the thread has it back.
         """
-        found: dict[str, Any] = {}
-        for start in range(0, len(keys), _KEYS_AT_ONCE):
-            asked = keys[start : start + _KEYS_AT_ONCE]
-            places = ",".join("?" * len(asked))
-            query = (
-                f"SELECT json_group_object(key, json(value)) FROM Cache WHERE raw = 1 AND key IN ({places})"  # noqa: S608
-            )
-            try:
-                ((row,),) = self.cache._sql(query, asked).fetchall()
-            except sqlite3.Error as error:
-                raise _store_error(error) from error
-            found |= json.loads(row)
+        try:
+            ((row,),) = self.cache._sql(_MANY, (json.dumps(list(keys)),)).fetchall()
+        except sqlite3.Error as error:
+            raise _store_error(error) from error
+        found: dict[str, Any] = json.loads(row)
         return found
 
     @contextmanager
@@ -125,6 +120,20 @@ class Database:
         with suppress(sqlite3.Error):
             self.cache._con.rollback()
 
+    def check(self) -> None:
+        """Raise ServiceError store_damaged where the database's pages do not fit each other."""
+        try:
+            ((said,),) = self.cache._sql("PRAGMA quick_check(1)").fetchall()
+        except sqlite3.Error as error:
+            raise _store_error(error) from error
+        if said != "ok":
+            raise _store_error(sqlite3.DatabaseError(said), damaged=True)
+
+    def empty_log(self) -> None:
+        """Have what was written go from the log (WAL) into the database; not where somebody reads it."""
+        with suppress(sqlite3.Error, diskcache.Timeout):  # the next time, then
+            self.cache._sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def _check_settings(self) -> None:
         """Ask the database itself: a file system may not give what was asked for (WAL, above all)."""
         kept = {name: self.cache.reset(name) for name in _SETTINGS}
@@ -147,7 +156,11 @@ def _is_busy(error: BaseException) -> bool:
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _store_error(error: BaseException | None) -> ServiceError:
+def _is_damage(error: BaseException) -> bool:
+    return _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
+def _store_error(error: BaseException | None, *, damaged: bool = False) -> ServiceError:
     """An error of SQLite as ours. A failed roll-back hides the reason for it, which is what counts."""
     reasons, reason = [], error
     while reason is not None:
@@ -162,6 +175,12 @@ def _store_error(error: BaseException | None) -> ServiceError:
             "store_busy",
             "The store is locked by another program.",
             "Try again in a moment; close programs that have its database open.",
+        )
+    if damaged or any(_is_damage(one) for one in reasons):
+        return ServiceError(
+            "store_damaged",
+            "The store's database is damaged.",
+            "Start the server again: it puts the damaged one aside and finds the jobs from their folders.",
         )
     return ServiceError(
         "store_failed", f"The store's database failed: {error}.", "Look at the data folder and its disk."

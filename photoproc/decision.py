@@ -5,6 +5,7 @@ from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from zipstream import ZIP_STORED, ZipStream
 
@@ -50,6 +51,9 @@ class Decisions(Comparisons, Tags, Voting, Trials):
 
     def __init__(self) -> None:
         self._summing_up = threading.Lock()
+        """Held to look into the two below, never for long."""
+        self._job_locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+        """By job, while somebody sums it up: others wait for that, and nobody for another job."""
         self._summed_up: dict[str, tuple[tuple[object, ...], float, Findings]] = {}
         """By job: what it was made of, until when a job that runs is content with it, and what was found."""
 
@@ -76,8 +80,10 @@ class Decisions(Comparisons, Tags, Voting, Trials):
         measured = self.measure(job_id)
         trial = self._told_trial(job_id)
         ended = None if trial is None else trial.finished_at
-        now = (*self._compared.standing(job_id), measured, ended, self._book.votes_revision(job_id))
         with self._summing_up:
+            turn = self._job_locks.setdefault(job_id, threading.Lock())
+        with turn:
+            now = (*self._compared.standing(job_id), measured, ended, self._book.votes_revision(job_id))
             kept = self._summed_up.get(job_id)
             over = measured[0] == measured[1] and now[0].final
             if kept is None or (kept[0] != now and (over or self._clock.monotonic() >= kept[1])):
@@ -85,12 +91,14 @@ class Decisions(Comparisons, Tags, Voting, Trials):
                 found = self._weighed(self.comparison(job_id, measure=False), weight)
                 took = self._clock.monotonic() - begun
                 kept = (now, begun + 20 * took, found)
-                self._summed_up.pop(job_id, None)
-                self._summed_up[job_id] = kept
-                while len(self._summed_up) > 1 and self._tasks_summed_up() > _KEPT_TASKS:
-                    del self._summed_up[next(iter(self._summed_up))]
+                with self._summing_up:
+                    self._summed_up.pop(job_id, None)
+                    self._summed_up[job_id] = kept
+                    while len(self._summed_up) > 1 and self._tasks_summed_up() > _KEPT_TASKS:
+                        del self._summed_up[next(iter(self._summed_up))]
         found = kept[2]
-        said = recommend(found.models, found.ranking, weight=weight, trial=found.trial)
+        over = found.comparison.job.state.final
+        said = recommend(found.models, found.ranking, weight=weight, trial=found.trial, over=over)
         return replace(found, recommendation=said)
 
     def _tasks_summed_up(self) -> int:
@@ -109,7 +117,7 @@ class Decisions(Comparisons, Tags, Voting, Trials):
             comparison=found,
             ranking=ranking,
             models=models,
-            recommendation=recommend(models, ranking, weight=weight, trial=trial),
+            recommendation=recommend(models, ranking, weight=weight, trial=trial, over=found.job.state.final),
             made_at=self._clock.now(),
             votes=self.votes(found.job.id),
             trial=trial,
@@ -133,7 +141,7 @@ class Decisions(Comparisons, Tags, Voting, Trials):
         found = self.findings(job_id, weight=weight)
         specs = {
             "latency": charts.latency(found.comparison),
-            "front": charts.front(found.models),
+            "front": charts.front(found.models, alone=found.alone),
             "disagreement": charts.disagreement(found.comparison.photos),
         }
         drawn = [

@@ -64,6 +64,11 @@ class ServiceError(PhotoprocError):
     """The tool itself cannot do what was asked."""
 
 
+def in_use() -> ServiceError:
+    """A job that was to go has not expired."""
+    return ServiceError("job_in_use", "The job has not expired.", "It was begun again.")
+
+
 def not_found(what: str) -> ServiceError:
     """The error for a job, task or file that does not exist (any more)."""
     return ServiceError(

@@ -51,6 +51,11 @@ class Findings:
     machine: Mapping[str, str | int] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def alone(self) -> bool:
+        """Whether the models are weighed by a time trial, not by the job they shared the machine in."""
+        return self.trial is not None and any(one.spread is not None for one in self.trial.figures)
+
 
 def as_data(found: Findings) -> dict[str, Any]:
     """All of it, ready for JSON."""

@@ -28,12 +28,12 @@ class Received:
 class Incoming:
     """A file that is coming in: written, hashed and counted piece by piece.
 
-    Ends by `close` or `discard`, or by what `write` raises: PhotoError file_too_large,
-    ServiceError disk_full.
+    Ends by `close` or `discard`, or by what they and `write` raise: PhotoError file_too_large, ServiceError
+    disk_full, data_quota. `take_room` is told of bytes that have come in, and raises where they are too many.
     """
 
-    def __init__(self, path: Path, check_space: Callable[[], None]) -> None:
-        self._check_space = check_space
+    def __init__(self, path: Path, take_room: Callable[[int], None]) -> None:
+        self._take_room = take_room
         self.path = path
         self._out = path.open("xb")
         self._digest = hashlib.sha256()
@@ -51,8 +51,8 @@ class Incoming:
                     "Add a smaller file, or ask whoever runs this server to raise the limit.",
                 )
             if self.byte_count - self._looked_at > _LOOK_AT_DISK_BYTES:
+                self._take_room(self.byte_count - self._looked_at)
                 self._looked_at = self.byte_count
-                self._check_space()
             self._digest.update(data)
             self._out.write(data)
         except OSError as error:
@@ -69,9 +69,13 @@ class Incoming:
                 self._out.flush()
                 if sync:
                     os.fsync(self._out.fileno())
+            self._take_room(self.byte_count - self._looked_at)
         except OSError as error:
             self.path.unlink(missing_ok=True)
             raise disk_error(error) from error
+        except BaseException:
+            self.path.unlink(missing_ok=True)
+            raise
         return Received(path=self.path, sha256=self._digest.hexdigest(), byte_count=self.byte_count)
 
     def discard(self) -> None:

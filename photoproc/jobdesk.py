@@ -1,9 +1,11 @@
 """The part of the service that reads jobs and tasks, and decides what becomes of them."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 
-from photoproc.errors import ServiceError, not_found
+from photoproc.errors import Problem, ServiceError, in_use, not_found
 from photoproc.jobs import STATE_OF_CODE, Job, JobState, Photo, Task, TaskState
 from photoproc.names import display_name
 from photoproc.overview import Overview
@@ -17,19 +19,19 @@ class JobDesk(Overview):
         """How many jobs there are."""
         return sum(1 for _ in self._store.job_ids())
 
-    def jobs(self, *, offset: int = 0, limit: int | None = 50) -> list[Job]:
-        """Jobs, newest first; all of them where `limit` is None."""
-        found: list[Job] = []
-        for place, job_id in enumerate(self._store.job_ids()):
-            if place < offset:
-                continue
-            if len(found) == limit:
-                break
-            try:
-                found.append(self._store.job(job_id))
-            except ServiceError:
-                continue  # deleted between the two reads
-        return found
+    def jobs(self, *, offset: int = 0, limit: int | None = 50, owner: str | None = None) -> list[Job]:
+        """Jobs, newest first; all of them where `limit` is None, those of an owner where one is given."""
+        ids = self._store.job_ids()
+        if owner is None:  # those before need not be read
+            ids, offset = islice(ids, offset, None), 0
+        found = (job for job in map(self._found, ids) if job is not None and owner in (None, job.owner))
+        return list(islice(found, offset, None if limit is None else offset + limit))
+
+    def _found(self, job_id: str) -> Job | None:
+        """None where it was deleted between two reads."""
+        with suppress(ServiceError):
+            return self._store.job(job_id)
+        return None
 
     def job(self, job_id: str) -> Job:
         """A job; raises not_found."""
@@ -118,30 +120,86 @@ class JobDesk(Overview):
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job: queued tasks at once, running ones within seconds. Idempotent."""
-        self._store.cancel(checked(job_id), now=self._clock.now())
+        if self._store.cancel(checked(job_id), now=self._clock.now()):
+            self._blobs.note(job_id, cancelled=True)
         self._worker.wake()
 
     def retry(self, job_id: str, states: Sequence[TaskState] = (TaskState.FAILED,)) -> int:
         """Queue failed (or cancelled) tasks again; returns how many."""
-        count = self._store.retry(checked(job_id), states, now=self._clock.now())
+        numbers = self._store.retry(checked(job_id), states, now=self._clock.now())
+        if numbers:
+            self._blobs.note(job_id, retried=numbers)
         self._worker.wake()
-        return count
+        return len(numbers)
 
     def leave_out(self, job_id: str, model: str) -> int:
         """Skip what is queued for a model, so that the job ends without it; returns how many tasks."""
-        count = self._store.leave_out(checked(job_id), model, now=self._clock.now())
+        numbers = self._store.leave_out(checked(job_id), model, now=self._clock.now())
+        if numbers:
+            self._blobs.note(job_id, left_out=numbers)
         self._worker.wake()
-        return count
+        return len(numbers)
 
     def rename(self, job_id: str, title: str) -> None:
         """Give a job another title."""
-        self._store.rename(checked(job_id), display_name(title.strip()) if title.strip() else "Untitled")
+        title = display_name(title.strip()) if title.strip() else "Untitled"
+        self._store.rename(checked(job_id), title)
+        self._blobs.note_title(job_id, title)
 
-    def delete(self, job_id: str) -> None:
-        """Delete a job with all its pictures; what runs for it stops."""
-        self._store.delete_job(checked(job_id))
+    def share(self, job_id: str, shared: bool) -> None:
+        """Let everybody who is signed in and knows its address see a job, or its owner alone."""
+        self._store.share(checked(job_id), shared)
+
+    def delete(self, job_id: str, *, finished_before: float = math.inf) -> None:
+        """Delete a job with all its pictures; what runs for it stops. Works on a full disk as well.
+
+        Raises not_found, and job_in_use where it is to have finished before a moment and has not.
+        """
+        checked(job_id)
+        try:
+            self._store.delete_job(job_id, finished_before=finished_before)
+        except ServiceError as error:
+            if error.problem.code != "disk_full" or not self._blobs.give_up_reserve():
+                raise
+            self._store.delete_job(job_id, finished_before=finished_before)
         self._worker.wake()
         self._blobs.close_job(job_id)
+        self._store.forget_deleted()
+        self.keep_reserve()
+
+    def notice(self) -> Problem | None:
+        """What everybody should know, until somebody says that it is known."""
+        return self._store.notice()
+
+    def forget_notice(self) -> None:
+        """It is known."""
+        self._store.keep_notice(None)
+
+    def keep_reserve(self) -> None:
+        """See that there is room to delete something, also once the disk is full."""
+        self._blobs.keep_reserve()
+
+    def expires_at(self, job: Job) -> float | None:
+        """When a job's time is over (it goes within a day or two of that); None where it stays.
+
+        Seconds since the epoch, as all times that people read.
+        """
+        days = self.settings.retention_days
+        return None if not days or job.finished_at is None else job.finished_at + days * 86_400
+
+    def expire(self, job_id: str, now: float) -> None:
+        """Delete a job if its time is over; raises job_in_use where it is not, and as `delete` does."""
+        before = now - self.settings.retention_days * 86_400
+        if (self.job(job_id).finished_at or math.inf) >= before:
+            raise in_use()
+        self.delete(job_id, finished_before=before)
+
+    def expired(self, now: float) -> Iterator[str]:
+        """The finished jobs whose time is over, oldest first."""
+        for job in reversed(self.jobs(limit=None)):
+            at = self.expires_at(job)
+            if at is not None and at < now:
+                yield job.id
 
 
 def checked(given: str, what: str = "job") -> str:

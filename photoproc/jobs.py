@@ -260,4 +260,6 @@ class Job:
     """Estimated from that rate; None while unknown or once finished."""
     output_bytes: int
     owner: str = ""
-    """The name of the API key that made it; empty for the dashboard's."""
+    """The name of the API key, or of the person who signed in, that made it; else empty."""
+    shared: bool = False
+    """Whether everybody who is signed in may see it."""

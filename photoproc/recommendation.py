@@ -28,11 +28,10 @@ WEIGHT = 0.7
 class Candidate:
     """A model as it is weighed.
 
-    `quality` is the chance that it is preferred to another of these models, drawn at random: the mean of
-    1 ÷ (1 + exp(sⱼ − sᵢ)) over the others' Bradley–Terry strengths s; `low` to `high` the same at the ends of
-    its own strength's 95 % interval. None without votes. `seconds` is the median of a photo with the model
-    loaded, on `timed` photos; None where it never ran here. `on_front`: no other is both as good and as fast
-    (Pareto), and better in one.
+    `quality` is the chance that it is preferred to another of these models, drawn at random, with its 95 %
+    interval from `low` to `high` (`Standing.chance`). None without votes. `seconds` is the median of a photo
+    with the model loaded, on `timed` photos; None where it never ran here. `on_front`: no other is both as
+    good and as fast (Pareto), and better in one.
     """
 
     model: str
@@ -72,12 +71,11 @@ def candidates(
         seconds, timed = alone.get(one.model, (one.warm.p50, one.warm.count) if one.warm else (None, 0))
         candidate = Candidate(model=one.model, seconds=seconds, timed=timed)
         if (mine := strengths.get(one.model)) is not None and len(strengths) > 1:
-            others = [other.strength for other in strengths.values() if other.model != one.model]
             candidate = replace(
                 candidate,
-                quality=_chance(mine.strength, others),
-                low=_chance(mine.low, others),
-                high=_chance(mine.high, others),
+                quality=mine.chance,
+                low=mine.chance_low,
+                high=mine.chance_high,
                 preferred=mine.preferred,
             )
         found.append(candidate)
@@ -90,18 +88,19 @@ def recommend(
     *,
     weight: float = WEIGHT,
     trial: Trial | None = None,
+    over: bool = True,
 ) -> Recommendation:
     """The model for a weight of quality against speed, 0 (speed alone) to 1 (quality alone).
 
     It has the largest weight × quality + (1 − weight) × (fastest time ÷ its time), among those on the front.
-    A time trial says how much longer one takes, and whether it does.
+    A time trial says how much longer one takes, and whether it does. `over`: the job has ended.
     """
     ratios = () if trial is None else trial.ratios
     timed = [one for one in models if one.seconds is not None]
     judged = [one for one in models if one.quality is not None]
     fastest = min(timed, key=_seconds, default=None)
     if not judged:
-        return _by_time(models, timed, fastest, weight, ratios)
+        return _by_time(models, timed, fastest, weight, ratios, over=over)
     weighs = len(timed) == len(models)  # or a model would lose for want of a measurement
 
     def worth(one: Candidate) -> float:
@@ -127,15 +126,22 @@ def _by_time(
     fastest: Candidate | None,
     weight: float,
     ratios: Sequence[Ratio],
+    *,
+    over: bool,
 ) -> Recommendation:
     """What can be said before the first vote."""
     nobody = "Nobody has voted yet, so nothing is known of quality"
+    if fastest is None and not over:
+        said = f"{nobody}; there are no times yet."
+        return Recommendation(model=None, sentence=said, thin=(), weight=weight)
     if fastest is None:
-        said = f"{nobody}, and no model ran here: all masks are from earlier runs."
+        said = f"{nobody}, and nothing of times: all masks are from earlier runs. Run a time trial."
         return Recommendation(model=None, sentence=said, thin=(), weight=weight)
     if len(timed) < len(models):
         untimed = ", ".join(one.model for one in models if one.seconds is None)
         said = f"{nobody}. Times cannot be compared: {untimed} did not run here. Run a time trial."
+        if not over:
+            said = f"{nobody}. Times cannot be compared yet: there are none of {untimed}."
         return Recommendation(model=None, sentence=said, thin=(), weight=weight)
     others = [one for one in sorted(timed, key=_seconds) if one is not fastest]
     said = f"{nobody}. {fastest.model} is the fastest ({_short(_seconds(fastest))} a photo)"
@@ -147,12 +153,12 @@ def _evidence(best: Candidate, fastest: Candidate | None, ratios: Sequence[Ratio
     share = best.preferred
     parts = []
     if share is not None and share.total:
-        interval = f"[{share.low * 100:.0f}–{share.high * 100:.0f}]"
+        interval = f"[95 %: {share.low * 100:.0f}–{share.high * 100:.0f}]"
         parts.append(f"preferred in {share.share * 100:.0f} % of {_count(share.total, 'vote')} {interval}")
     if best.seconds is None:
         parts.append("its time is not known, since its masks are from an earlier run")
     elif fastest is best:
-        parts.append(f"the fastest on the front, {_short(best.seconds)} a photo")
+        parts.append(f"the fastest, {_short(best.seconds)} a photo")
     elif fastest is None:
         parts.append(f"{_short(best.seconds)} a photo")
     elif fastest is not None:
@@ -194,15 +200,6 @@ def _on_front(one: Candidate, models: Sequence[Candidate]) -> bool:
         better >= quality and faster >= speed and (better, faster) != (quality, speed)
         for better, faster in map(place, models)
     )
-
-
-def _chance(strength: float, others: Sequence[float]) -> float:
-    """The mean Bradley–Terry chance to win against these, also of a strength without a bound."""
-    return sum(_logistic(strength - other) for other in others) / len(others)
-
-
-def _logistic(value: float) -> float:
-    return 1 / (1 + math.exp(-value)) if value > -700 else 0.0
 
 
 def _seconds(one: Candidate) -> float:

@@ -10,10 +10,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from photoproc.comparison import ComparedPhoto, Spread
 from photoproc.figures import NOTES, Findings, moment
+from photoproc.jobs import TaskState
 from photoproc.timings import Ratio
 
 WORST = 12
 """Photos that are shown."""
+MISSING = 50
+"""Lines of what failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,8 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    words: bool = False
+    """Whether the other columns are words as well, not figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +63,7 @@ def html(found: Findings, charts: Sequence[Drawn], worst: Sequence[tuple[Compare
         photos=_count(job.photo_count, "photo"),
         models=found.models,
         recommendation=found.recommendation,
-        tables=[_models(found), *_trial(found), *_votes(found)],
+        tables=[_models(found), *_missing(found), *_trial(found), *_votes(found)],
         charts=charts,
         unmeasured=_count(left, "photo") if left else "",
         worst=[_worst(photo, pictures) for photo, pictures in worst],
@@ -97,6 +102,24 @@ def _models(found: Findings) -> Table:
         rows=rows,
         notes=notes,
     )
+
+
+def _missing(found: Findings) -> list[Table]:
+    """Which photos have no cutout of which model, and why."""
+    job = found.comparison.job
+    rows = [
+        [one.photo.name, task.model, task.state.value if task.problem is None else task.problem.message]
+        for one in found.comparison.photos
+        for task in one.tasks
+        if task.state.final and task.state is not TaskState.DONE
+    ]
+    rows += [[refusal.name, "not accepted", refusal.problem.message] for refusal in job.refused]
+    if not rows:
+        return []
+    more = len(rows) - MISSING
+    notes = [f"And {_count(more, 'more')}: see tasks.csv of the figures."] if more > 0 else []
+    head = ["Photo", "Model", "What happened"]
+    return [Table(heading="Without a cutout", head=head, rows=rows[:MISSING], notes=notes, words=True)]
 
 
 def _trial(found: Findings) -> list[Table]:

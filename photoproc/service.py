@@ -1,5 +1,6 @@
 """PhotoService: the one façade that pages, API and command line call."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -13,6 +14,7 @@ from photoproc.library import Library
 from photoproc.links import Links
 from photoproc.models.weights import Weights
 from photoproc.overview import Overview
+from photoproc.people import Person
 from photoproc.pictures import Pictures
 from photoproc.settings import Settings
 from photoproc.store import Store
@@ -26,7 +28,12 @@ BACKGROUNDS = "backgrounds"
 """What the dashboard's links to pictures of the library are signed for."""
 
 DASHBOARD = "dashboard"
-"""What a link of the dashboard's own is signed for: who holds one may do what the dashboard does."""
+
+
+def dashboard_of(name: str) -> str:
+    """What a link of the dashboard's own is signed for: who holds one may do what that person may; without a
+    name what anybody may where nobody signs in."""
+    return f"{DASHBOARD}:{name}"
 
 
 class PhotoService(Submissions, Pictures, Decisions):
@@ -91,14 +98,28 @@ class PhotoService(Submissions, Pictures, Decisions):
         self._intake = intake
         self._links = Links(link_key, lifetime_s=settings.link_lifetime_s)
 
-    def delete(self, job_id: str) -> None:
+    def delete(self, job_id: str, *, finished_before: float = math.inf) -> None:
         """Delete a job with all that belongs to it; what runs for it, a time trial too, stops."""
         self.drop_trial(job_id)
-        super().delete(job_id)
+        super().delete(job_id, finished_before=finished_before)
 
     def sign(self, job_id: str) -> str:
         """A token that opens a job's pictures and archive until it expires."""
         return self._links.sign(job_id)
+
+    def seen_through(self, token: str) -> Person | None:
+        """Whose dashboard a link belongs to; None of another link.
+
+        What they see goes by the settings now: a link from before people had to sign in opens nothing.
+        """
+        kind, _, name = (self._links.subject(token) or "").partition(":")
+        if kind != DASHBOARD or (self.settings.sign_in and not name):
+            return None
+        return Person(name, sees_all=self.sees_all(name))
+
+    def sees_all(self, name: str) -> bool:
+        """Whether somebody of this name sees everybody's jobs: an admin, or where nobody signs in anybody."""
+        return not name or (self.settings.sign_in and name in self.settings.admin_names)
 
     def check_link(self, subject: str, token: str) -> None:
         """Raise ServiceError link_expired or link_invalid unless the token opens this subject."""

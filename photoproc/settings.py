@@ -58,10 +58,24 @@ class Settings(BaseSettings):
     max_archive_expanded_mb: int = Field(default=8_192, ge=1)
     max_archive_ratio: float = Field(default=200.0, gt=1)
     min_free_disk_mb: int = Field(default=200, ge=0)
-    link_lifetime_s: int = Field(default=12 * 3600, ge=60)
+    quota_mb: int = Field(default=0, ge=0)
+    """How much the data folder may hold; 0 means as much as the disk has."""
+    retention_days: float = Field(default=14.0, ge=0)
+    """How long finished jobs are kept; 0 means until somebody deletes them."""
+    link_lifetime_s: int = Field(default=12 * 3600, ge=10)
 
     api_keys: SecretStr = SecretStr("")
     """Who may call the API from elsewhere: `name:key` pairs, separated by commas."""
+    allow_anonymous: bool = False
+    """True: may listen beyond localhost though anybody there can use it."""
+    sign_in: bool = False
+    """True: people sign in. Set by the program where `.streamlit/secrets.toml` says with whom."""
+    admins: str = ""
+    """Addresses of those who see everybody's jobs once people sign in, separated by commas."""
+    trust_addresses: bool = False
+    """True: e-mail addresses are believed that the provider does not call verified."""
+    allowed_hosts: str = ""
+    """Names the server is called by besides its own, separated by commas; `*` for any."""
     allowed_origins: str = ""
     """Origins of other sites whose pages may call the API, separated by commas."""
     rate_limit: str = "600/minute"
@@ -110,6 +124,16 @@ class Settings(BaseSettings):
     def origins(self) -> tuple[str, ...]:
         """The origins in `allowed_origins`."""
         return tuple(part.strip().rstrip("/") for part in self.allowed_origins.split(",") if part.strip())
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names in `allowed_hosts`."""
+        return tuple(part.strip() for part in self.allowed_hosts.split(",") if part.strip())
+
+    @property
+    def admin_names(self) -> frozenset[str]:
+        """The names in `admins`, as `named` in `photoproc.ui.visitor` makes them."""
+        return frozenset(part.strip().casefold() for part in self.admins.split(",") if part.strip())
 
     @property
     def threads_per_child(self) -> int:

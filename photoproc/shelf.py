@@ -3,15 +3,17 @@
 recipes:<owner>        the recipes somebody saved, by name
 apart:<job>:<k>        how far the masks of its photos are from each other, fifty photos a record
 trial:<job>            its last time trial, and in trial:<job>:<model> what each model took
+notice                 what everybody should know
 trialing               the token of the time trial that was begun last, whatever the job
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
-from photoproc.errors import ServiceError
+from photoproc.errors import Problem, ServiceError
 from photoproc.ledger import Ledger
 from photoproc.recipe import Recipe
 from photoproc.records import PHOTOS_PER_RECORD, recipe_of
@@ -88,6 +90,19 @@ class Shelf(Ledger):
                 cache.set(f"trial:{job_id}:{one['model']}", dict(one))
             cache.set(f"trial:{job_id}", dict(record))
             return True
+
+    def notice(self) -> Problem | None:
+        """What everybody should know, until somebody says that it is known."""
+        found = self._db.get("notice")
+        return None if found is None else Problem(**found)
+
+    def keep_notice(self, notice: Problem | None) -> None:
+        """Keep what everybody should know; None where it is known."""
+        with self._db.change() as cache:
+            if notice is None:
+                cache.delete("notice")
+            else:
+                cache.set("notice", asdict(notice))
 
     def last_trial(self) -> str | None:
         """The token of the time trial that was begun last."""

@@ -22,11 +22,12 @@ and time trials; here are the jobs themselves.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from photoproc.errors import Problem, ServiceError, not_found
+from photoproc.errors import Problem, ServiceError, in_use, not_found
 from photoproc.jobs import (
     STATE_OF_CODE,
     Counts,
@@ -191,6 +192,7 @@ class Store(Queue, Votebook, TagBook, Shelf):
             remaining_s=unfinished / rate if rate and unfinished else None,
             output_bytes=progress.output_bytes,
             owner=record.get("owner", ""),
+            shared=record.get("shared", False),
         )
 
     def standing(self, job_id: str) -> tuple[JobState, int]:
@@ -251,22 +253,31 @@ class Store(Queue, Votebook, TagBook, Shelf):
 
     # Deciding
 
-    def cancel(self, job_id: str, *, now: float) -> None:
-        """Cancel what is queued; what is running stops soon and publishes nothing. Idempotent."""
+    def cancel(self, job_id: str, *, now: float) -> bool:
+        """Cancel what is queued; what is running stops soon and publishes nothing. Idempotent.
+
+        Whether there was anything to cancel.
+        """
         with self._db.change():
             progress = self._progress(job_id)
             if progress is None:
                 raise not_found("job")
             counts = Counts.of(progress.states)
             if not counts.queued and (progress.cancelled or not counts.running):
-                return
+                return False
             queued = [n for n, code in enumerate(progress.states) if code == TaskState.QUEUED.code]
             self._leave_queues(progress)
             progress = replace(progress, lanes={}, cancelled=True)
             self._move(job_id, progress, queued, TaskState.CANCELLED, now)
+            return True
 
-    def leave_out(self, job_id: str, model: str, *, now: float) -> int:
-        """Skip what is queued for a model, so that the job ends without it; returns how many tasks."""
+    def leave_out(
+        self, job_id: str, model: str, *, now: float, only: Container[int] | None = None
+    ) -> list[int]:
+        """Skip what is queued for a model, so that the job ends without it; the numbers of those tasks.
+
+        Of these tasks `only`, where they are given.
+        """
         with self._db.change() as cache:
             record, progress = cache.get(f"job:{job_id}"), self._progress(job_id)
             if record is None or progress is None:
@@ -277,16 +288,18 @@ class Store(Queue, Votebook, TagBook, Shelf):
                 for number, code in enumerate(progress.states)
                 if code == TaskState.QUEUED.code and models[number % len(models)] == model
             ]
-            if queued:
-                for number in queued:  # a task that was tried before has the record of that attempt
+            left = [number for number in queued if only is None or number in only]
+            if left:
+                for number in left:  # a task that was tried before has the record of that attempt
                     cache.delete(f"task:{job_id}:{number}")
                 lanes = dict(progress.lanes)
-                cache.delete(lanes.pop(model))
-                self._move(job_id, replace(progress, lanes=lanes), queued, TaskState.SKIPPED, now)
-            return len(queued)
+                if left == queued:
+                    cache.delete(lanes.pop(model))
+                self._move(job_id, replace(progress, lanes=lanes), left, TaskState.SKIPPED, now)
+            return left
 
-    def retry(self, job_id: str, states: Sequence[TaskState], *, now: float) -> int:
-        """Queue again all tasks in these states (failed, cancelled); returns how many."""
+    def retry(self, job_id: str, states: Sequence[TaskState], *, now: float) -> list[int]:
+        """Queue again all tasks in these states (failed, cancelled); their numbers."""
         with self._db.change() as cache:
             record, progress = cache.get(f"job:{job_id}"), self._progress(job_id)
             if record is None or progress is None:
@@ -304,22 +317,35 @@ class Store(Queue, Votebook, TagBook, Shelf):
             if numbers:
                 progress = replace(progress, cancelled=False, recent=())
                 self._move(job_id, progress, numbers, TaskState.QUEUED, now)
-            return len(numbers)
+            return numbers
 
     def rename(self, job_id: str, title: str) -> None:
         """Give a job another title."""
+        self._alter(job_id, title=title)
+
+    def share(self, job_id: str, shared: bool) -> None:
+        """Let everybody who is signed in see a job, or its owner alone."""
+        self._alter(job_id, shared=shared)
+
+    def _alter(self, job_id: str, **fields: object) -> None:
         with self._db.change() as cache:
             record = cache.get(f"job:{job_id}")
             if record is None:
                 raise not_found("job")
-            cache.set(f"job:{job_id}", record | {"title": title})
+            cache.set(f"job:{job_id}", record | fields)
 
-    def delete_job(self, job_id: str) -> None:
-        """Forget a job; what runs for it can no longer be published. Raises not_found."""
+    def delete_job(self, job_id: str, *, finished_before: float = math.inf) -> None:
+        """Forget a job; what runs for it can no longer be published.
+
+        Raises not_found, and job_in_use where it is to have finished before a moment and has not.
+        """
         with self._db.change() as cache:
             record, progress = cache.get(f"job:{job_id}"), self._progress(job_id)
             if record is None or progress is None:
                 raise not_found("job")
+            at = progress.finished_at
+            if finished_before < math.inf and (at is None or at >= finished_before):
+                raise in_use()
             ids = list(cache.get(f"jobs:{record['page']}", []))
             cache.set(f"jobs:{record['page']}", [one for one in ids if one != job_id])
             if record["key"] is not None:
@@ -337,6 +363,42 @@ class Store(Queue, Votebook, TagBook, Shelf):
                 cache.delete(f"photos:{job_id}:{start // PHOTOS_PER_RECORD}")
             for number in range(len(progress.states)):
                 cache.delete(f"task:{job_id}:{number}")
+
+    def check(self) -> None:
+        """Raise ServiceError store_damaged where the database is damaged."""
+        self._db.check()
+
+    def restore(self, job_id: str, ended: Mapping[int, Mapping[str, Any]]) -> None:
+        """Have tasks of a job that was just recorded end as they did: by number, see `journal.Journal`."""
+        with self._db.change() as cache:
+            progress = self._progress(job_id)
+            assert progress is not None
+            groups: dict[tuple[TaskState, bool], list[int]] = {}
+            last = 0.0
+            for number, one in sorted(ended.items()):
+                outcome, at = one["outcome"], float(one["finished_at"])
+                state = TaskState(outcome["state"])
+                kept = {"attempts": 1, "outcome": outcome, "finished_at": at, "token": one["token"]}
+                cache.set(f"task:{job_id}:{number}", kept)
+                warnings = [Warn(**warning) for warning in outcome["warnings"]]
+                groups.setdefault((state, any(one.needs_look for one in warnings)), []).append(number)
+                made = sum(cutout_of(record).total_bytes for record in outcome["cutouts"])
+                progress = replace(progress, output_bytes=progress.output_bytes + made)
+                if progress.started_at is None or at < progress.started_at:
+                    progress = replace(progress, started_at=at)
+                if outcome.get("uncertainty") and any(one.code == "uncertain" for one in warnings):
+                    self._note_uncertain(job_id, number, outcome["uncertainty"])
+                last = max(last, at)
+            begun = {(TaskState.RUNNING, False): sorted(ended)} if ended else {}
+            for (state, look), numbers in [*begun.items(), *groups.items()]:
+                self._move(job_id, progress, numbers, state, last, look=look)
+                moved = self._progress(job_id)
+                assert moved is not None
+                progress = moved
+
+    def forget_deleted(self) -> None:
+        """Leave nothing of what was deleted in the database's files, unless they are in use."""
+        self._db.empty_log()
 
 
 def _photos_key(job_id: str, place: int) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypedDict
 
 from photoproc.errors import InputError, ServiceError
 from photoproc.intake import Accepted, Intake, Reception
@@ -31,7 +31,8 @@ class Submissions(JobDesk, Library):
         return self._intake.accept(checked(batch, "upload"), name, stream)
 
     def check_space(self, coming_bytes: int) -> None:
-        """Raise ServiceError disk_full where there is no room for an upload of so many bytes."""
+        """Raise ServiceError disk_full, data_quota where there is no room for an upload of so many bytes."""
+        self._blobs.check_quota(coming_bytes)
         self._blobs.check_space(coming_bytes)
 
     def reception(self, batch: str) -> Reception:
@@ -102,10 +103,18 @@ class Submissions(JobDesk, Library):
                 return None
             raise
 
-    def process_again(self, job_id: str, recipe: Recipe, *, title: str = "", key: str | None = None) -> Job:
+    def process_again(
+        self,
+        job_id: str,
+        recipe: Recipe,
+        *,
+        title: str = "",
+        key: str | None = None,
+        owner: str | None = None,
+    ) -> Job:
         """A new job over the photos of an earlier one; masks it made are used again.
 
-        The same `key` gives the same job.
+        The same `key` gives the same job. It belongs to `owner`, or to the earlier one's without.
         """
         made = self.made_by(key)
         if made is not None:
@@ -119,7 +128,7 @@ class Submissions(JobDesk, Library):
             recipe,
             title=title or earlier.title,
             key=key,
-            owner=earlier.owner,
+            owner=earlier.owner if owner is None else owner,
             background=self.background_of(recipe, self._blobs.photo(job_id, recipe.picture or "")),
         )
 
@@ -146,20 +155,21 @@ class Submissions(JobDesk, Library):
                 f"These are {len(photos):,} photos; a job takes {self.settings.max_photos_per_job:,}.",
                 "Split them into several jobs.",
             )
-        self._blobs.check_space()
+        self.check_space(0)
         job_id = uuid.uuid4().hex
         self._blobs.open_job(job_id, dict.fromkeys([*sources, *([background] if background else [])]))
+        given: _Given = {
+            "title": display_name(title or _title(photos)),
+            "recipe": recipe,
+            "photos": _with_outputs(photos),
+            "refused": refused,
+            "now": self._clock.now(),
+            "key": key,
+            "owner": owner,
+        }
         try:
-            made = self._store.create_job(
-                job_id=job_id,
-                title=display_name(title or _title(photos)),
-                recipe=recipe,
-                photos=_with_outputs(photos),
-                refused=refused,
-                now=self._clock.now(),
-                key=key,
-                owner=owner,
-            )
+            self._blobs.note_job(job_id, **given)
+            made = self._store.create_job(job_id=job_id, **given)
         except BaseException:
             self._blobs.close_job(job_id)
             raise
@@ -177,6 +187,18 @@ class Submissions(JobDesk, Library):
         job = self.job(job_id)
         recipe = Recipe.of_fields(job.recipe.model_dump(mode="json") | {"certainty": True})
         return self.process_again(job.id, recipe, title=f"{job.title} · certainty", key=f"{job.id}-certainty")
+
+
+class _Given(TypedDict):
+    """What a job is made of."""
+
+    title: str
+    recipe: Recipe
+    photos: Sequence[Photo]
+    refused: Sequence[Refusal]
+    now: float
+    key: str | None
+    owner: str
 
 
 def _with_outputs(photos: Sequence[Photo]) -> list[Photo]:

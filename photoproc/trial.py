@@ -18,10 +18,11 @@ from filelock import FileLock, Timeout
 from photoproc.blobs import Blobs
 from photoproc.clock import Clock
 from photoproc.engine import Engine
-from photoproc.errors import PhotoprocError, Problem, ServiceError, not_found
-from photoproc.jobs import Job
+from photoproc.errors import InputError, PhotoprocError, Problem, ServiceError, not_found
+from photoproc.jobs import Job, TaskState
 from photoproc.measuring import Measuring, Plan, rounds_for
 from photoproc.models.weights import Weights
+from photoproc.recipe import NO_MODEL
 from photoproc.settings import Settings
 from photoproc.store import Store
 from photoproc.trial_plan import about_s, chosen, orders
@@ -42,6 +43,7 @@ _ENDED = {
     "trial_stopped": TrialState.STOPPED,
     "trial_interrupted": TrialState.INTERRUPTED,
 }
+_OPEN = {TaskState.QUEUED.code, TaskState.RUNNING.code}
 _STOPPED = Problem(code="trial_stopped", message="It was stopped.", advice="")
 _INTERRUPTED = Problem(
     code="trial_interrupted", message="The server ended while it was measured.", advice="Run it again."
@@ -221,11 +223,22 @@ class Trials:
         if running is not None and running.trial.job_id == job_id:
             running.measuring.stop()
 
-    def trial_estimate(self, job_id: str) -> float | None:
-        """About how many seconds a time trial would take; None while a model of it never ran here."""
-        job = self._trial_store.job(job_id)
-        photos = min(PHOTOS, job.photo_count)
-        return about_s(job, 1 + photos * rounds_for(photos), store=self._trial_store)
+    def trial_estimate(self, job_id: str) -> tuple[int, float | None]:
+        """How many photos a time trial would measure, and about how many seconds it would take.
+
+        As many as the job's last whole one took, else by what tasks took here; None while a model of it
+        never ran here. Raises not_found.
+        """
+        job, store = self._trial_store.job(job_id), self._trial_store
+        try:
+            photos = len(chosen(job, PHOTOS, store=store))
+        except InputError:
+            return 0, None
+        found = self.trial(job_id)
+        last = None if found is None else found.told
+        if last is not None and last.state is TrialState.DONE and last.finished_at is not None:
+            return photos, last.finished_at - last.started_at
+        return photos, about_s(job, 1 + photos * rounds_for(photos), store=store)
 
     # Running
 
@@ -277,10 +290,14 @@ class Trials:
 
     def _give_way(self, by: str) -> None:
         """Raise ServiceError others_wait where tasks go first; see `start_trial`."""
-        owners = set()
+        owners, ready = set(), {NO_MODEL, *self._trial_weights.ready()}
         for job_id in self._trial_store.unfinished():
             with suppress(ServiceError):  # deleted meanwhile
-                owners.add(self._trial_store.job(job_id).owner)
+                job, states = self._trial_store.snapshot(job_id)
+                models = job.recipe.task_models
+                lanes = [lane for lane, model in enumerate(models) if model in ready]  # others wait anyway
+                if any(_OPEN & set(states[lane :: len(models)]) for lane in lanes):
+                    owners.add(job.owner)
         if by and owners - {by}:
             raise ServiceError(
                 "others_wait",

@@ -23,7 +23,7 @@ from photoproc.votebook import Slip, Vote, ballot_gone, is_reserved
 
 Side = Literal["left", "right"]
 
-_LONGEST_NAME = 60
+LONGEST_NAME = 60
 _RANKINGS = 64
 """Kept, of the jobs last asked about."""
 
@@ -189,13 +189,13 @@ def _between(kept: Mapping[str, object] | None, pair: Pair) -> float | None:
 def _voter(given: str) -> str:
     """A voter's name as it is kept; raises InputError voter_name."""
     name = display_name(" ".join(unicodedata.normalize("NFC", given).split())) if given.strip() else ""
-    if not name or len(name) > _LONGEST_NAME:
+    if not name or len(name) > LONGEST_NAME:
         raise InputError(
             "voter_name",
             "A vote needs the name of who gives it."
             if not name
-            else f"A voter's name has {_LONGEST_NAME} characters at most.",
-            f"Say who you are, in 1 to {_LONGEST_NAME} characters.",
+            else f"A voter's name has {LONGEST_NAME} characters at most.",
+            f"Say who you are, in 1 to {LONGEST_NAME} characters.",
         )
     return name
 

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import structlog
@@ -255,7 +255,13 @@ class Worker:
             self._blobs.drop_unheld(claim.photo.sha256)
 
     def _publish(self, claim: Claim, outcome: Outcome) -> bool:
-        published = self._store.publish(claim, outcome, now=self._clock.now())
+        now = self._clock.now()
+        published = self._store.publish(claim, outcome, now=now)
+        if published:
+            told = asdict(outcome) | {"state": outcome.state.value}
+            self._blobs.note(
+                claim.job_id, number=claim.number, outcome=told, token=claim.token, finished_at=now
+            )
         log.info(
             "task_finished",
             job=claim.job_id,

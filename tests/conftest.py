@@ -23,6 +23,8 @@ CHROMIUM_FLAGS = [
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 
+bootstrap.configure_logging()  # structlog by itself takes many seconds to draw a traceback
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What waits longest begins first: with several files at once it would be waited for in the end."""

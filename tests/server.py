@@ -64,8 +64,8 @@ class Server:
             **settings,
         }
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PHOTOPROC_")}
-        self._env = kept | dict(env or {})
-        self._env |= {f"PHOTOPROC_{name.upper()}": str(value) for name, value in chosen.items()}
+        self.env = kept | dict(env or {})
+        self.env |= {f"PHOTOPROC_{name.upper()}": str(value) for name, value in chosen.items()}
 
     @cached_property
     def store(self) -> Store:
@@ -83,7 +83,7 @@ class Server:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=self._app_dir, env=self._env, stdout=log, stderr=log, process_group=0
+                command, cwd=self._app_dir, env=self.env, stdout=log, stderr=log, process_group=0
             )
 
     def ready(self) -> None:

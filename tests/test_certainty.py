@@ -134,7 +134,7 @@ def test_a_known_mask_is_looked_at_twice_and_what_is_known_of_it_not_at_all(
     assert not {"load", "inference", "certainty"} & set(known.seconds)
     (warning,) = known.warnings
     assert (warning.code, warning.needs_look) == ("uncertain", True)
-    assert "uncertainty 0.75" in warning.message
+    assert "Uncertainty 0.75" in warning.message
     unasked = run(
         Pipeline(threads=1), nowhere, replace_certainty(False), mask_png=first.mask_png, uncertainty=1.0
     )

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+import threading
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from PIL import Image
 from photoproc import charts
 from photoproc.api.app import create_api
 from photoproc.bootstrap import Runtime
-from photoproc.comparison import ComparedPhoto, most_apart, worst_first
+from photoproc.comparison import ComparedPhoto, Comparison, most_apart, worst_first
 from photoproc.imaging import encode
 from photoproc.jobs import Job, Task, Warn
 from photoproc.judging import Choice
@@ -181,7 +182,9 @@ def test_a_time_trial_is_in_the_report_and_the_figures(running: Runtime, made: J
         assert (weighed[model].seconds, weighed[model].timed) == (spread.p50, 2)
 
 
-def test_a_lost_mask_costs_its_photo_and_nothing_else(running: Runtime, api: Api) -> None:
+def test_a_lost_mask_costs_its_photo_and_nothing_else(
+    running: Runtime, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = running.service
     batch = service.new_batch()
     names = ("one.png", "two.png")
@@ -203,6 +206,11 @@ def test_a_lost_mask_costs_its_photo_and_nothing_else(running: Runtime, api: Api
     packed = zipfile.ZipFile(io.BytesIO(api.client.get(f"/v1/jobs/{job.id}/masks").content))
     assert sorted(packed.namelist()) == ["lost masks.txt", "u2net/one.png", "u2net/two.png", "u2netp/two.png"]
     assert packed.read("lost masks.txt") == b"u2netp/one.png: process one.png again to have its mask.\n"
+    mask.write_bytes(b"damaged")
+    service.findings(job.id)
+    with monkeypatch.context() as patch:  # what is damaged is looked at once, until it is another file
+        patch.setattr(service, "_measure", lambda *_: pytest.fail("compared anew"))
+        assert service.findings(job.id).comparison.photos[0].distance is None
     mask.write_bytes(kept)
     assert service.findings(job.id).comparison.photos[0].distance is not None
     service.delete(job.id)
@@ -234,6 +242,33 @@ def test_a_page_that_asks_again_is_told_the_same_until_something_changes(
     rows = table(zipfile.ZipFile(io.BytesIO(b"".join(service.figures_archive(made.id).chunks))), "votes.csv")
     assert [(row["voter"], row["choice"]) for row in rows] == [("Ann", "left")]
     service.undo(made.id, ballot.id, "Ann")
+
+
+def test_a_comparison_that_is_being_summed_up_keeps_no_other_waiting(
+    running: Runtime, made: Job, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = running.service
+    other = api.made({"b.png": encoded(picture(seed=77))}, {"models": ["u2netp", "u2net"]})["id"]
+    compared, begun, go_on = service.comparison, threading.Event(), threading.Event()
+
+    def slow(job_id: str, *, measure: bool = True) -> Comparison:
+        if job_id == other:
+            begun.set()
+            go_on.wait(60)
+        return compared(job_id, measure=measure)
+
+    monkeypatch.setattr(service, "comparison", slow)
+    first = threading.Thread(target=service.findings_so_far, args=(other,))
+    first.start()
+    try:
+        assert begun.wait(60)
+        service._summed_up.pop(made.id, None)
+        assert service.findings_so_far(made.id).comparison.job.id == made.id
+        assert first.is_alive()
+    finally:
+        go_on.set()
+        first.join()
+    service.delete(other)
 
 
 def test_the_report_shows_those_most_apart_first_whatever_is_uncertain(running: Runtime, made: Job) -> None:

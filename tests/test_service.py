@@ -82,7 +82,7 @@ class Desk:
     def files(self) -> list[str]:
         root = self.settings.data_dir
         paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-        return sorted(str(path) for path in paths if path.parts[0] != "store")
+        return sorted(str(path) for path in paths if path.parts[0] not in ("store", "reserve"))
 
 
 @pytest.fixture

@@ -37,6 +37,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
+RACES = 1000
+
+
 @pytest.fixture
 def store(folder: Path) -> Iterator[Store]:
     opened = Store(folder)
@@ -225,7 +228,7 @@ def test_a_model_whose_name_continues_another_has_its_own_queue(store: Store) ->
 
 @pytest.mark.parametrize("end", [Store.cancel, Store.delete_job])
 def test_a_model_nobody_waits_for_any_more_is_not_asked_for(
-    store: Store, end: Callable[..., None], folder: Path
+    store: Store, end: Callable[..., object], folder: Path
 ) -> None:
     create(store, "j", 2, ("bria-rmbg",))
     assert store.queued_models(["bria-rmbg"]) == ["bria-rmbg"]
@@ -311,6 +314,24 @@ def test_a_job_of_which_nothing_succeeded_has_failed(store: Store) -> None:
     create(store, "j", 1)
     store.publish(Claimer(store).must(), FAILED, now=3)
     assert store.job("j").state is JobState.FAILED
+
+
+def test_a_cancellation_and_a_completion_at_once_end_as_one_of_them(store: Store) -> None:
+    ends: Counter[JobState] = Counter()
+    for number in range(RACES):
+        name = create(store, f"{number:032x}")
+        claim, counted = Claimer(store, f"o{number}").must(), list[bool]()
+        at_once(
+            lambda claim=claim, counted=counted: counted.append(store.publish(claim, DONE, now=3)),  # type: ignore[misc]
+            lambda name=name: store.cancel(name, now=3),  # type: ignore[misc]
+        )
+        job = store.job(name)
+        ends[job.state] += 1
+        assert job.counts == (Counts(done=1) if counted == [True] else Counts(cancelled=1))
+        assert job.state is (JobState.DONE if counted == [True] else JobState.CANCELLED)
+    assert store.running() == []
+    assert set(ends) <= {JobState.DONE, JobState.CANCELLED}
+    assert ends.total() == RACES
 
 
 def test_publishing_twice_counts_once_and_changes_nothing(store: Store) -> None:
@@ -435,7 +456,7 @@ def test_retrying_queues_failed_tasks_afresh(store: Store) -> None:
     store.publish(claim.must(), FAILED, now=3)
     store.publish(claim.must(), DONE, now=3)
     store.publish(claim.must(), FAILED, now=3)
-    assert store.retry("j", [TaskState.FAILED], now=4) == 2
+    assert store.retry("j", [TaskState.FAILED], now=4) == [0, 2]
     job = store.job("j")
     assert (job.state, job.counts, job.finished_at) == (JobState.RUNNING, Counts(queued=2, done=1), None)
     assert next(store.tasks("j")).problem is None
@@ -444,7 +465,7 @@ def test_retrying_queues_failed_tasks_afresh(store: Store) -> None:
     for one in again:
         store.publish(one, DONE, now=5)
     assert store.job("j").state is JobState.DONE
-    assert store.retry("j", [TaskState.FAILED], now=6) == 0
+    assert store.retry("j", [TaskState.FAILED], now=6) == []
 
 
 def test_a_cancelled_job_is_retried_once_nothing_of_it_runs(store: Store) -> None:
@@ -455,7 +476,7 @@ def test_a_cancelled_job_is_retried_once_nothing_of_it_runs(store: Store) -> Non
         store.retry("j", [TaskState.CANCELLED], now=4)
     assert caught.value.problem.code == "job_cancelling"
     store.publish(running, DONE, now=5)
-    assert store.retry("j", [TaskState.CANCELLED], now=6) == 2
+    assert store.retry("j", [TaskState.CANCELLED], now=6) == [0, 1]
     claim = Claimer(store, "next")
     assert [store.publish(claim.must(), DONE, now=7) for _ in range(2)] == [True, True]
     assert store.job("j").state is JobState.DONE
@@ -815,14 +836,14 @@ def test_a_job_can_be_finished_without_a_model(store: Store) -> None:
         claim = store.claim("a", ["u2net"], token=f"t{number}", now=1)
         assert claim is not None
         store.publish(claim, DONE, now=1)
-    assert store.leave_out("j", "bria-rmbg", now=2) == 3
+    assert store.leave_out("j", "bria-rmbg", now=2) == [1, 3, 5]
     job = store.job("j")
     assert (job.state, job.counts.done, job.counts.skipped) == (JobState.DONE, 3, 3)
     (task,) = store.tasks("j", [1])
     assert task.problem is not None
     assert task.problem.code == "model_left_out"
     assert store.queued_models(["bria-rmbg"]) == []
-    assert store.retry("j", [TaskState.SKIPPED], now=3) == 3
+    assert store.retry("j", [TaskState.SKIPPED], now=3) == [1, 3, 5]
     assert store.claim("a", ["bria-rmbg"], token="again", now=4) is not None
 
 
@@ -951,7 +972,7 @@ class AnyOrder(RuleBasedStateMachine):
         name = self.pick(data)
         left = [task.number for task in self.store.tasks(name) if task.model == model]
         left = [number for number in left if self.states[name][number] == "queued"]
-        assert self.store.leave_out(name, model, now=5) == len(left)
+        assert self.store.leave_out(name, model, now=5) == left
         for number in left:
             self.states[name][number] = "skipped"
 
@@ -964,9 +985,9 @@ class AnyOrder(RuleBasedStateMachine):
             with pytest.raises(ServiceError):
                 self.store.retry(name, chosen, now=5)
             return
-        count = self.store.retry(name, chosen, now=5)
-        assert count == sum(state in which for state in states)
-        if count:
+        again = self.store.retry(name, chosen, now=5)
+        assert again == [number for number, state in enumerate(states) if state in which]
+        if again:
             self.cancelled.discard(name)
             self.states[name] = ["queued" if state in which else state for state in states]
 

@@ -583,6 +583,7 @@ def test_a_mistake_of_ours_is_an_end_as_well(desk: Desk, monkeypatch: pytest.Mon
     desk.service.start_trial(job.id)
     trial = desk.ended(job)
     assert (trial.state, trial.problem and trial.problem.code) == (TrialState.FAILED, "trial_error")
+    until(lambda: not any(one.name == "trial" for one in threading.enumerate()))  # while nobody hears it
     assert not desk.worker.is_held
 
 
@@ -734,6 +735,13 @@ def test_a_key_holds_up_nobody_else_and_the_dashboard_may(desk: Desk) -> None:
     assert desk.ended(job).state is TrialState.DONE
 
 
+def test_tasks_that_wait_for_a_model_keep_no_trial_waiting(desk: Desk) -> None:
+    own = desk.done(1)
+    desk.of(1, Recipe(models=("silueta",)), owner="ben")
+    desk.service.start_trial(own.id, by="anna")
+    assert desk.ended(own).state is TrialState.DONE
+
+
 def test_a_key_need_not_wait_for_its_own_tasks(desk: Desk) -> None:
     own = desk.of(1, owner="anna")
     desk.service.start_trial(own.id, by="anna")
@@ -787,7 +795,7 @@ def test_records_stay_small_however_much_is_measured(desk: Desk) -> None:
 
 
 def test_how_long_it_takes_is_told_from_what_tasks_took_here(desk: Desk) -> None:
-    assert desk.service.trial_estimate(desk.of(1).id) is None
+    assert desk.service.trial_estimate(desk.of(1).id) == (1, None)
     job = desk.of(2, Recipe(models=("u2netp",)))
     report = Report(seconds={"load": 3.0, "decode": 0.5, "inference": 1.5}, provider="CPU")
     for _ in range(20):
@@ -800,7 +808,29 @@ def test_how_long_it_takes_is_told_from_what_tasks_took_here(desk: Desk) -> None
             )
         )
     # Two photos, six rounds, and the first run with loading.
-    assert desk.service.trial_estimate(job.id) == pytest.approx(13 * 2.0 + 3.0)
+    count, about = desk.service.trial_estimate(job.id)
+    assert count == 2
+    assert about == pytest.approx(13 * 2.0 + 3.0)
+    desk.service.start_trial(job.id)
+    took = desk.ended(job)
+    assert took.finished_at is not None
+    assert desk.service.trial_estimate(job.id) == (2, took.finished_at - took.started_at)
+
+
+def test_photos_that_failed_are_not_counted_in_what_it_would_measure(desk: Desk) -> None:
+    job = desk.of(3, Recipe(models=("u2netp",)))
+    for _ in range(20):
+        desk.worker.run_once()
+        desk.engine.run_all(
+            lambda order: (
+                Report(problem=Problem(code="photo_broken", message="Broken."))
+                if order.photo.name == desk.service.tasks(job.id)[1].photo.sha256
+                else carry_out(order)
+            )
+        )
+    states = [task.state for task in desk.service.tasks(job.id)]
+    assert states == [TaskState.DONE, TaskState.FAILED, TaskState.DONE]
+    assert desk.service.trial_estimate(job.id)[0] == 2
 
 
 def _with(order: Order, report: Report) -> Report:

@@ -14,7 +14,7 @@ from photoproc.api.app import create_api
 from photoproc.bootstrap import Runtime
 from photoproc.jobs import Job, Photo
 from photoproc.recipe import Recipe
-from photoproc.service import DASHBOARD
+from photoproc.service import dashboard_of
 from photoproc.settings import Settings
 from photoproc.trial_result import Trial, TrialState
 from tests.api.support import Api, check_problem, jpeg, local
@@ -196,7 +196,7 @@ def test_a_key_waits_for_other_peoples_photos_and_the_dashboard_does_not(
         assert "Other people have photos in the queue" in problem["title"]
         check_problem(api.client.post(address, headers=ben), 404, "not_found")
         monkeypatch.setattr(service, "_rests_until", 0.0)  # whatever ran before
-        local_link = {"X-Api-Key": service.sign(DASHBOARD)}
+        local_link = {"X-Api-Key": service.sign(dashboard_of(""))}
         begun = api.client.post(address, params={"rounds": 1}, headers=local_link)
         assert (begun.status_code, begun.json()["left_out"], begun.json()["earlier"]) == (202, [], None)
         ended(running, service.job(mine))

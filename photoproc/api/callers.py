@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import limits
 import structlog
@@ -17,36 +16,21 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import HTTPConnection
 
+from photoproc.api.doors import LOCAL_NAMES, host_name
 from photoproc.api.problems import ApiError
 from photoproc.errors import Problem, ServiceError, not_found
 from photoproc.jobs import Job
+from photoproc.people import Person
 from photoproc.service import DASHBOARD, PhotoService
 from photoproc.voting import ballot_pictures, voting
 
 log = structlog.get_logger()
 
 _LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
-_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 JobId = Annotated[str, Path(description="A job's id: 128 random bits in 32 letters.")]
 TaskNumber = Annotated[int, Path(ge=0, le=10_000_000)]
 Token = Annotated[str | None, Query(max_length=400, description="A signed link, in place of a key.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls. Without a name it is this machine or the dashboard, and sees everything."""
-
-    name: str
-
-    @property
-    def owner(self) -> str | None:
-        """Whose jobs it sees; None means all."""
-        return self.name or None
-
-    def sees(self, job: Job) -> bool:
-        """Whether a job is there for this caller."""
-        return not self.name or job.owner == self.name
 
 
 class Door:
@@ -56,17 +40,17 @@ class Door:
         self._service = service
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    def caller(self, connection: HTTPConnection) -> Caller:
+    def caller(self, connection: HTTPConnection) -> Person:
         """Who calls; raises ApiError key_missing, key_unknown, loopback_only, … or too_many_requests."""
         service = self._service()
         keys = service.settings.keys
         self._check_origin(connection, service.settings.origins)
         given = _given_key(connection)
-        if given is not None and (keys or _opens(service, given)):
+        if given is not None and (keys or service.seen_through(given) is not None):
             caller = self._by_key(service, keys, given)
             log.info("api_call", caller=caller.name or DASHBOARD, path=connection.url.path)
             return caller
-        if keys:
+        if keys or service.settings.sign_in:
             raise ApiError(
                 Problem(
                     code="key_missing",
@@ -76,7 +60,7 @@ class Door:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         _check_local(connection)
-        return Caller("")
+        return Person("", sees_all=True)
 
     def job(
         self,
@@ -96,18 +80,19 @@ class Door:
             return service.job(job_id)
         caller = self.caller(connection)
         job = service.job(job_id)
-        if not caller.sees(job):
+        if not caller.may_change(job):
             raise not_found("job")
         return job
 
-    def _by_key(self, service: PhotoService, keys: Mapping[str, str], given: str) -> Caller:
+    def _by_key(self, service: PhotoService, keys: Mapping[str, str], given: str) -> Person:
         # Every key is compared, so that the time it takes does not tell which one was close.
         known = [name for name, key in keys.items() if hmac.compare_digest(key.encode(), given.encode())]
         if known:
             self._check_rate(service, known[0])
-            return Caller(known[0])
-        if _opens(service, given):
-            return Caller("")
+            return Person(known[0])
+        seen = service.seen_through(given)
+        if seen is not None:
+            return seen
         problem = Problem(
             code="key_unknown",
             message="This API key is not known.",
@@ -156,15 +141,6 @@ def _check_link(service: PhotoService, subjects: Sequence[str], token: str) -> N
             return
 
 
-def _opens(service: PhotoService, given: str) -> bool:
-    """Whether it is a link that the dashboard signed for its own pages."""
-    try:
-        service.check_link(DASHBOARD, given)
-    except ServiceError:
-        return False
-    return True
-
-
 def _given_key(connection: HTTPConnection) -> str | None:
     scheme, _, key = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
@@ -183,7 +159,7 @@ def _check_local(connection: HTTPConnection) -> None:
             )
         )
     # A site may have its own name resolve to 127.0.0.1, and its pages would then be of the same origin.
-    if _host_name(connection.headers.get("host", "")) not in _LOCAL_NAMES:
+    if host_name(connection.headers.get("host", "")) not in LOCAL_NAMES:
         raise ApiError(
             Problem(
                 code="host_not_allowed",
@@ -191,13 +167,6 @@ def _check_local(connection: HTTPConnection) -> None:
                 advice="Use http://localhost, or have PHOTOPROC_API_KEYS set.",
             )
         )
-
-
-def _host_name(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
 
 
 _bearer = HTTPBearer(auto_error=False, description="An API key.")
@@ -208,7 +177,7 @@ _header = APIKeyHeader(name="X-Api-Key", auto_error=False, description="An API k
 class Gates:
     """The dependencies of routes, over one door."""
 
-    caller: Callable[..., Caller]
+    caller: Callable[..., Person]
     reader: Callable[..., Job]
     owned: Callable[..., Job]
     voter: Callable[..., Job]
@@ -226,7 +195,7 @@ def gates(door: Door) -> Gates:
         connection: HTTPConnection,
         _bearer: Annotated[object, Depends(_bearer)],
         _header: Annotated[object, Depends(_header)],
-    ) -> Caller:
+    ) -> Person:
         return door.caller(connection)
 
     def by_link(*signed_for: Callable[[str], str]) -> Callable[..., Job]:

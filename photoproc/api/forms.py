@@ -65,7 +65,7 @@ async def receive(request: Request, service: PhotoService, *, encoded: str | Non
                 advice="Send multipart/form-data with the photos as “files”.",
             )
         )
-    check_size(request, service)
+    await in_thread(check_size, request, service)
     async with _receiving(service) as reception:
         with _Form(reception, options[b"boundary"], service.settings.max_photos_per_job, encoded) as form:
             async for piece in pieces(request, service):
@@ -77,7 +77,7 @@ async def receive(request: Request, service: PhotoService, *, encoded: str | Non
 
 async def receive_encoded(request: Request, service: PhotoService, media_type: str, field: str) -> Received:
     """Take in a JSON object or URL-encoded form with a file as base64 in `field`; raises like `receive`."""
-    check_size(request, service)
+    await in_thread(check_size, request, service)
     with service.scratch() as body, service.scratch() as picture:
         come = 0
         try:
@@ -100,7 +100,7 @@ async def receive_encoded(request: Request, service: PhotoService, media_type: s
 
 async def receive_body(request: Request, service: PhotoService) -> Received:
     """Take in a request whose body is one file; raises like `receive`."""
-    check_size(request, service)
+    await in_thread(check_size, request, service)
     async with _receiving(service) as reception:
         with reception.file("photo") as file:
             async for piece in pieces(request, service):
@@ -128,10 +128,8 @@ async def _receiving(service: PhotoService) -> AsyncIterator[Reception]:
     reception = service.reception(batch)
     try:
         yield reception
-    except BaseException as error:
+    except BaseException:
         await in_thread(service.drop_batch, batch)
-        if isinstance(error, ClientDisconnect):
-            log.info("upload_abandoned", batch=batch)
         raise
     finally:
         await in_thread(reception.abandon)
@@ -148,7 +146,7 @@ async def dropped_if_refused(form: Received, service: PhotoService) -> AsyncIter
 
 
 def check_size(request: Request, service: PhotoService) -> None:
-    """Raise request_too_large or disk_full where the length it announces is too much."""
+    """Raise request_too_large, disk_full or data_quota where the length it announces is too much."""
     announced = request.headers.get("content-length", "")
     length = int(announced) if announced.isascii() and announced.isdigit() else 0
     _check_length(length, service)
@@ -156,15 +154,19 @@ def check_size(request: Request, service: PhotoService) -> None:
 
 
 async def pieces(request: Request, service: PhotoService) -> AsyncIterator[bytes]:
-    """The body in pieces worth a trip to a thread; raises request_too_large and ClientDisconnect."""
+    """The body in pieces worth a trip to a thread; raises request_too_large and upload_abandoned."""
     come, held = 0, bytearray()
-    async for chunk in request.stream():
-        come += len(chunk)
-        _check_length(come, service)
-        held += chunk
-        if len(held) >= _PIECE_BYTES:
-            yield bytes(held)
-            held.clear()
+    try:
+        async for chunk in request.stream():
+            come += len(chunk)
+            _check_length(come, service)
+            held += chunk
+            if len(held) >= _PIECE_BYTES:
+                yield bytes(held)
+                held.clear()
+    except ClientDisconnect as error:  # an answer like any other, which nobody hears: no mistake of ours
+        log.info("upload_abandoned", path=request.url.path, byte_count=come)
+        raise InputError("upload_abandoned", "The upload broke off.", "Send it again.") from error
     if held:
         yield bytes(held)
 

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from photoproc.api import forms, shapes
-from photoproc.api.callers import Caller, Gates, Token
+from photoproc.api.callers import Gates, Token
 from photoproc.api.problems import ApiError, responses
 from photoproc.errors import Problem, RecipeError, ServiceError
 from photoproc.jobs import Job, JobState, TaskState
+from photoproc.people import Person
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 
@@ -57,7 +58,7 @@ _Limit = Annotated[int, Query(ge=1, le=200)]
 def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["jobs"])
-    Called = Annotated[Caller, Depends(gates.caller)]  # noqa: N806, a type
+    Called = Annotated[Person, Depends(gates.caller)]  # noqa: N806, a type
     Owned = Annotated[Job, Depends(gates.owned)]  # noqa: N806
 
     def shown(job: Job) -> shapes.JobOut:
@@ -160,7 +161,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     return router
 
 
-def submit_form(service: PhotoService, form: forms.Received, caller: Caller, key: str | None = None) -> Job:
+def submit_form(service: PhotoService, form: forms.Received, caller: Person, key: str | None = None) -> Job:
     """Make a job of a form; its uploads are forgotten where that fails."""
     try:
         _check_names(form)
@@ -192,7 +193,7 @@ def submit_form(service: PhotoService, form: forms.Received, caller: Caller, key
         raise
 
 
-def recipe_called(service: PhotoService, text: str, caller: Caller) -> Recipe:
+def recipe_called(service: PhotoService, text: str, caller: Person) -> Recipe:
     """A recipe as JSON, or the name of a saved one; the default model on nothing without."""
     text = text.strip()
     if not text:
@@ -220,7 +221,7 @@ def _check_names(form: forms.Received) -> None:
         )
 
 
-def check_quota(service: PhotoService, caller: Caller, more: int) -> None:
+def check_quota(service: PhotoService, caller: Person, more: int) -> None:
     """Raise quota_exceeded where a key would have too many unfinished tasks with so many more."""
     limit = service.settings.max_queued_tasks_per_key
     if caller.name and more and service.unfinished_tasks(caller.name) + more > limit:

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from photoproc import presets
 from photoproc.api import shapes, single
-from photoproc.api.callers import Caller, Gates
+from photoproc.api.callers import Gates
 from photoproc.api.pictures import Sha256, Signed
 from photoproc.api.problems import responses
 from photoproc.errors import InputError, not_found
+from photoproc.people import Person
 from photoproc.recipe import Recipe
 from photoproc.service import BACKGROUNDS, PhotoService
 
@@ -51,7 +52,7 @@ class BackgroundOut(shapes.Shape):
 def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["recipes"])
-    Called = Annotated[Caller, Depends(gates.caller)]  # noqa: N806, a type
+    Called = Annotated[Person, Depends(gates.caller)]  # noqa: N806, a type
 
     @router.get("/recipes", summary="List recipes")
     def recipes(caller: Called) -> RecipesOut:

@@ -67,6 +67,7 @@ _STATUS: Mapping[str, int] = {
     "store_busy": 503,
     "still_running": 504,
     "disk_full": 507,
+    "data_quota": 507,
 }
 
 _SCHEMA = {

@@ -9,10 +9,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from photoproc.api import forms, single
-from photoproc.api.callers import Caller, Gates
+from photoproc.api.callers import Gates
 from photoproc.api.problems import responses
 from photoproc.errors import InputError
 from photoproc.finish import Finish, Matting
+from photoproc.people import Person
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 
@@ -95,7 +96,7 @@ def _form() -> dict[str, Any]:
 def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["as rembg s"])
-    Called = Annotated[Caller, Depends(gates.caller)]  # noqa: N806, a type
+    Called = Annotated[Person, Depends(gates.caller)]  # noqa: N806, a type
 
     @router.post(
         "/remove",

@@ -9,10 +9,11 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from photoproc.api import forms, problems, removebg_options, single
-from photoproc.api.callers import Caller, Gates
+from photoproc.api.callers import Gates
 from photoproc.api.problems import ApiError
 from photoproc.api.removebg_options import SOURCES, Options, OptionsError
 from photoproc.errors import PhotoprocError
+from photoproc.people import Person
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 
@@ -91,7 +92,7 @@ def _body() -> dict[str, Any]:
 def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["as remove.bg"], route_class=_Route)
-    Called = Annotated[Caller, Depends(gates.caller)]  # noqa: N806, a type
+    Called = Annotated[Person, Depends(gates.caller)]  # noqa: N806, a type
     binary = {"schema": {"type": "string", "format": "binary"}}
     result = {"schema": {"type": "object", "required": ["data"]}}
 

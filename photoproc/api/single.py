@@ -14,12 +14,13 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from photoproc.api import forms, jobs, pictures, shapes
-from photoproc.api.callers import Caller, Gates
+from photoproc.api.callers import Gates
 from photoproc.api.problems import ApiError, responses
 from photoproc.errors import InputError, PhotoprocError, Problem, RecipeError, ServiceError
 from photoproc.finish import Finish, Finished
 from photoproc.jobs import Task, TaskState
 from photoproc.parts import Face
+from photoproc.people import Person
 from photoproc.recipe import Recipe, invalid_recipe
 from photoproc.service import PhotoService
 
@@ -63,7 +64,7 @@ class Asked(BaseModel):
     format: Literal["png", "webp", "jpeg", "avif", "tiff"] = "png"
     quality: int = Field(default=90, ge=1, le=100)
 
-    def to_recipe(self, photos: PhotoService, caller: Caller) -> Recipe:
+    def to_recipe(self, photos: PhotoService, caller: Person) -> Recipe:
         """As a recipe; raises RecipeError, and InputError recipe_twice."""
         if self.recipe is not None:
             others = sorted(self.model_fields_set - {"recipe"})
@@ -136,7 +137,7 @@ def _of_one(recipe: Recipe) -> Recipe:
 def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     """The route."""
     router = APIRouter(tags=["one photo"])
-    Called = Annotated[Caller, Depends(gates.caller)]  # noqa: N806, a type
+    Called = Annotated[Person, Depends(gates.caller)]  # noqa: N806, a type
 
     @router.post(
         "/remove",
@@ -232,7 +233,7 @@ def check_one(form: forms.Received) -> None:
 
 async def cut_out(
     service: PhotoService,
-    caller: Caller,
+    caller: Person,
     form: forms.Received,
     recipe: Recipe,
     finish: Finish | None = None,

@@ -9,9 +9,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from photoproc.api import shapes
-from photoproc.api.callers import Caller, Gates
+from photoproc.api.callers import Gates
 from photoproc.errors import not_found
 from photoproc.models.catalogue import VITMATTE
+from photoproc.people import Person
 from photoproc.service import PhotoService
 
 
@@ -31,7 +32,7 @@ class Ready(shapes.Shape):
 def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["tool"])
-    Called = Annotated[Caller, Depends(gates.caller)]  # noqa: N806, a type
+    Called = Annotated[Person, Depends(gates.caller)]  # noqa: N806, a type
     registry = CollectorRegistry()
     registry.register(_Figures(service))
 

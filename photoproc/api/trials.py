@@ -7,11 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from photoproc.api import shapes
-from photoproc.api.callers import Caller, Gates, JobId
+from photoproc.api.callers import Gates, JobId
 from photoproc.api.comparisons import SpreadOut
 from photoproc.api.problems import responses
 from photoproc.errors import not_found
 from photoproc.jobs import Job
+from photoproc.people import Person
 from photoproc.service import PhotoService
 from photoproc.timings import Ratio
 from photoproc.trial import MAX_PHOTOS, MAX_ROUNDS, PHOTOS
@@ -111,7 +112,7 @@ class TrialOut(shapes.Shape):
 def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["comparisons"])
-    Called = Annotated[Caller, Depends(gates.caller)]  # noqa: N806, a type
+    Called = Annotated[Person, Depends(gates.caller)]  # noqa: N806, a type
     Read = Annotated[Job, Depends(gates.reader)]  # noqa: N806
     Owned = Annotated[Job, Depends(gates.owned)]  # noqa: N806
 
@@ -126,7 +127,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         runs already, that one is the answer. With an API key it is refused (`others_wait`) while photos of
         others wait or run; and with or without one, while any do, for as long after a trial as that took.
         """
-        if not caller.sees(service().job(job_id)):
+        if not caller.may_change(service().job(job_id)):
             raise not_found("job")
         return _shown(service().start_trial(job_id, photos=photos, rounds=rounds, by=caller.name))
 

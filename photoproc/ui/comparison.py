@@ -18,7 +18,10 @@ def show_times(found: Comparison) -> None:
         st.caption("All masks are from an earlier run: this job has no times. Run a time trial.")
         return
     st.markdown(_table(found.times))
-    notes = [f"Warm: the model was loaded already. {plural(len(found.times), 'model')} shared the machine."]
+    notes = [
+        "p50: half of the photos took less; p95: all but one in twenty. Warm: the model was loaded already. "
+        f"{plural(len(found.times), 'model')} shared the machine in this job; a time trial has each alone."
+    ]
     if any(one.peak_bytes for one in found.times):
         notes.append("Memory: the most a child had, the other models it holds included.")
     if any(one.kept for one in found.times):
@@ -38,6 +41,19 @@ def say_how_far(found: Comparison) -> None:
     else:
         before = "; photos a model is uncertain about come before" if found.job.recipe.certainty else ""
         st.caption(f"Disagreement of the models’ masks, worst first{before}", help=_MEANT)
+    if found.job.recipe.certainty:
+        st.caption(f"Uncertain about: {_uncertain(found)}")
+
+
+def _uncertain(found: Comparison) -> str:
+    """About how many photos each model is uncertain, of those it was asked about."""
+    said = []
+    for model in found.job.recipe.task_models:
+        tasks = [task for one in found.photos for task in one.tasks if task.model == model]
+        asked = [task for task in tasks if task.uncertainty is not None]
+        many = sum(any(warning.code == "uncertain" for warning in task.warnings) for task in asked)
+        said.append(f"{escaped(model)} {many:,} of {plural(len(asked), 'photo')}")
+    return " · ".join(said)
 
 
 def _table(times: Sequence[ModelTimes]) -> str:

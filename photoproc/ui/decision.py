@@ -10,8 +10,11 @@ from photoproc import charts
 from photoproc.comparison import Comparison
 from photoproc.figures import Findings
 from photoproc.recommendation import WEIGHT
-from photoproc.ui.control import chosen, draw, key_of, renew
+from photoproc.ui.control import chosen, draw, key_of, renew, turns
 from photoproc.ui.text import escaped, plural
+
+_CHOSEN = "chosen"
+"""What was clicked in a chart, in the address: `place.3`, `bin.0`, `model.u2net`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,76 +85,76 @@ def show_take_away(found: Findings, token: str) -> None:
 def show_charts(found: Findings) -> None:
     """Time, quality against time, disagreement; a click shows the photos below."""
     comparison, job_id = found.comparison, found.comparison.job.id
-    times, front = charts.latency(comparison), charts.front(found.models)
-    # What a click needs, and no more: the session keeps it.
-    names = {one.place: one.photo.name for one in comparison.photos}
-    bins = charts.bins(comparison.photos)
-    furthest = {one.model: _furthest(comparison, one.model) for one in found.models}
+    timed = any(one.warm for one in comparison.times)
+    weighed = any(one.quality is not None and one.seconds is not None for one in found.models)
     left, right = st.columns(2, gap="large")
     with left:
-        if times is None:
+        if not timed:
             st.caption("No model ran here: all masks are from an earlier run, so there are no times to show.")
         else:
             said = "Time of each photo, runs that had to load the model left out; the mark is the median"
-            _chart(
-                times,
-                f"latency-{job_id}",
-                lambda one: Chosen(label=names[one["place"]], places=(one["place"],)),
-                job_id,
-                said,
-            )
+            _chart(lambda one: charts.latency(comparison, chosen=one), "place", job_id, said)
     with right:
         if comparison.measured:
             said = "How many photos have how much disagreement"
-            bars = charts.disagreement(comparison.photos)
-            _chart(bars, f"far-{job_id}", lambda one: _by_bin(bins[one["bin"]]), job_id, said)
-    if front is not None:
+            _chart(lambda one: charts.disagreement(comparison.photos, chosen=one), "bin", job_id, said)
+    if weighed:
         said = "Quality against time; on the dashed line no other model is both better and faster"
-        _chart(
-            front,
-            f"front-{job_id}",
-            lambda one: _by_model(one["model"], furthest),
-            job_id,
-            said,
-        )
+        _chart(lambda one: charts.front(found.models, alone=found.alone, chosen=one), "model", job_id, said)
 
 
-def chosen_photos(job_id: str) -> Chosen | None:
-    """What was last clicked in a chart, until it is forgotten."""
-    found: Chosen | None = st.session_state.get(_chosen_key(job_id))
-    return found
+def chosen_photos(found: Comparison) -> Chosen | None:
+    """What was last clicked in a chart, as the address has it, until it is forgotten."""
+    what, _, which = st.query_params.get(_CHOSEN, "").partition(".")
+    number = int(which) if which.isdecimal() else -1
+    if what == "place" and 0 <= number < len(found.photos):
+        return Chosen(label=found.photos[number].photo.name, places=(number,))
+    if what == "bin" and 0 <= number < len(bins := charts.bins(found.photos)):
+        return Chosen(label=f"disagreement {bins[number].words}", places=bins[number].places)
+    if what == "model" and which in found.job.recipe.task_models:
+        far = _furthest(found, which)
+        label = f"{plural(len(far), 'photo')} on which no model is further from the others than {which}"
+        return Chosen(label=label, places=far)
+    return None
 
 
-def forget_chosen(job_id: str) -> None:
-    """Show all photos again, and charts in which nothing is chosen."""
-    st.session_state.pop(_chosen_key(job_id), None)
-    renew(_chosen_key(job_id))
+def turn_of(job_id: str) -> int:
+    """How often something was chosen in the charts of a job."""
+    return turns().get(_charts_name(job_id), 0)
 
 
-def _chart(
-    chart: Any, key: str, photos_of: Callable[[Mapping[str, Any]], Chosen], job_id: str, said: str
-) -> None:
+def forget_unwanted(job_id: str, told: Mapping[str, Any] | None) -> None:
+    """Show all photos again where the viewer's state says that what is chosen is no longer wanted."""
+    if told and told.get("forgotten") == turn_of(job_id):
+        st.query_params.pop(_CHOSEN, None)
+
+
+def _chart(draw: Callable[[str | None], Any], kind: str, job_id: str, said: str) -> None:
+    """A chart whose marks stand for photos; `draw` is told which `kind` of mark is chosen from the start.
+
+    It is drawn anew, under another key, where it shows another one as chosen than the address has.
+    """
     st.caption(said)
-    key = f"{key}-{key_of(_chosen_key(job_id))}"
+    name, (what, _, which) = f"{kind}-{job_id}", st.query_params.get(_CHOSEN, "").partition(".")
+    asked = which if what == kind and (kind == "model" or which.isdecimal()) else None
+    shown: dict[str, tuple[str | None, str | None]] = st.session_state.setdefault("shown in charts", {})
+    begun, now = shown.setdefault(name, (asked, asked))
+    if now != asked:
+        renew(name)
+        begun, _ = shown[name] = (asked, asked)
+    key = key_of(name)
 
     def take() -> None:
         picked: Sequence[Mapping[str, Any]] = st.session_state[key].selection.get(charts.SELECTED, [])
-        if picked:
-            st.session_state[_chosen_key(job_id)] = photos_of(picked[0])
+        mark = str(next(iter(picked[0].values()))) if picked else None
+        shown[name] = (begun, mark)
+        renew(_charts_name(job_id))
+        if mark is None:
+            st.query_params.pop(_CHOSEN, None)
         else:
-            st.session_state.pop(_chosen_key(job_id), None)
+            st.query_params[_CHOSEN] = f"{kind}.{mark}"
 
-    st.altair_chart(chart, key=key, on_select=take, selection_mode=charts.SELECTED, alt=said)
-
-
-def _by_bin(one: charts.Bin) -> Chosen:
-    return Chosen(label=f"disagreement {one.words}", places=one.places)
-
-
-def _by_model(model: str, furthest: Mapping[str, tuple[int, ...]]) -> Chosen:
-    far = furthest[model]
-    label = f"{plural(len(far), 'photo')} on which no model is further from the others than {model}"
-    return Chosen(label=label, places=far)
+    st.altair_chart(draw(begun), key=key, on_select=take, selection_mode=charts.SELECTED, alt=said)
 
 
 def _furthest(found: Comparison, model: str) -> tuple[int, ...]:
@@ -169,5 +172,5 @@ def _weight_name(job_id: str) -> str:
     return f"weight-{job_id}"
 
 
-def _chosen_key(job_id: str) -> str:
-    return f"chosen-{job_id}"
+def _charts_name(job_id: str) -> str:
+    return f"charts of {job_id}"

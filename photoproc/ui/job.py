@@ -11,7 +11,8 @@ from photoproc.ui.comparing import compare_with_another
 from photoproc.ui.heading import offer_to_delete
 from photoproc.ui.links import link_token
 from photoproc.ui.status import TRIAL_RUNS, weights_words
-from photoproc.ui.text import byte_size, escaped, plural, progress_line, said, state_words
+from photoproc.ui.text import byte_size, escaped, exact_time, plural, progress_line, said, state_words
+from photoproc.ui.visitor import offer_to_share, visitor
 
 _FOR_GOOD = frozenset(
     ("empty_file", "file_too_large", "not_a_picture", "photo_broken", "photo_too_large", "photo_truncated")
@@ -31,7 +32,9 @@ def show_progress(photos: PhotoService, job: Job) -> None:
             st.caption(f":material/timer: {TRIAL_RUNS}.")
         say_what_is_missing(photos, job)
     else:
-        st.markdown(f"**{state_words(job)}** · {progress_line(job)}")
+        until = photos.expires_at(job)
+        kept = "" if until is None else f" · kept until {exact_time(until)[:10]}"
+        st.markdown(f"**{state_words(job)}** · {progress_line(job)}{kept}")
     show_actions(photos, job)
     if job.refused:
         with st.expander(f"{plural(len(job.refused), 'file')} not accepted"):
@@ -41,7 +44,7 @@ def show_progress(photos: PhotoService, job: Job) -> None:
 
 def show_actions(photos: PhotoService, job: Job) -> None:
     """What can be done now. What comes and goes stands last, so that nothing moves under a pointer."""
-    counts, over = job.counts, job.state.final
+    counts, over, mine = job.counts, job.state.final, visitor(photos).may_change(job)
     with st.container(horizontal=True):
         st.link_button(
             f"Download ZIP ({byte_size(job.output_bytes)})" if over else "Download ZIP so far",
@@ -60,15 +63,17 @@ def show_actions(photos: PhotoService, job: Job) -> None:
             ):
                 compare_with_another(photos, job)
             asked = job.recipe.certainty or job.recipe.task_models != job.recipe.models  # or no model ran
-            if counts.done and not asked:
+            if mine and counts.done and not asked:
                 offer_certainty(photos, job)
             if st.button("Process again with…", icon=":material/replay:"):
                 st.switch_page("process.py", query_params={"again": job.id})
-        elif st.button("Cancel job", icon=":material/cancel:"):
+        elif mine and st.button("Cancel job", icon=":material/cancel:"):
             photos.cancel(job.id)
             st.rerun()
-        offer_to_delete(photos, job, "Delete job", go_to_list)
-        offer_to_try_again(photos, job)
+        if mine:
+            offer_to_share(photos, job)
+            offer_to_delete(photos, job, "Delete job", go_to_list)
+            offer_to_try_again(photos, job)
 
 
 def offer_certainty(photos: PhotoService, job: Job) -> None:
@@ -149,6 +154,8 @@ def say_what_is_missing(photos: PhotoService, job: Job) -> None:
             st.caption(f":material/downloading: Waiting for {escaped(name)}: {weights_words(weights)}")
             continue
         st.warning(f"Waiting for {escaped(name)}. {said(weights.problem)}", icon=":material/cloud_off:")
+        if not visitor(photos).may_change(job):
+            continue
         with st.container(horizontal=True):
             verb = "Check" if name in there and photos.model(name).spec.custom else "Download"
             if name in there and st.button(f"{verb} {name} again", key=f"again-{name}"):

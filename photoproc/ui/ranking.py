@@ -5,7 +5,6 @@ import math
 import streamlit as st
 
 from photoproc.judging import Ranking, Share, Standing
-from photoproc.service import PhotoService
 from photoproc.ui.text import escaped, plural
 
 _MEANT = """Preferred: in how many of its votes, with Wilson’s 95 % interval; a tie counts half, and so does a
@@ -15,21 +14,30 @@ _MANY_BAD = 0.25
 """Of the votes: what is ahead may then still not be good enough."""
 
 
-def show_ranking(photos: PhotoService, job_id: str) -> None:
-    """The models of a job by their votes, and the way to vote."""
-    found = photos.ranking(job_id)
+SHOW, RANKING = "show", "ranking"
+"""What is in the address of a comparison whose ranking is to be seen at once."""
+
+
+def show_votes(job_id: str, found: Ranking | None, *, pairs: bool) -> None:
+    """The way to vote on a job, once it has pairs of cutouts; and what the votes say so far."""
     with st.container(horizontal=True, vertical_alignment="center"):
         enough = found is not None and found.enough
         if st.button(
             "Vote",
             icon=":material/how_to_vote:",
             key=f"vote-on-{job_id}",
-            type="secondary" if enough else "primary",
+            type="secondary" if enough or not pairs else "primary",
+            disabled=not pairs,
         ):
             st.switch_page("vote.py", query_params={"job": job_id})
+        if not pairs:
+            st.caption("There is nothing to vote on yet: no photo has cutouts of two models.")
+            return
         st.caption(_state(found), help=None if found is None else _MEANT)
-    if found is None:
-        return
+
+
+def show_ranking(found: Ranking) -> None:
+    """The models of a job by their votes."""
     st.markdown(_table(found))
     if found.both_bad.share > _MANY_BAD and found.votes:
         bad = round(found.both_bad.share * found.votes)
@@ -47,7 +55,10 @@ def _state(found: Ranking | None) -> str:
     if found is None:
         return "No votes yet: choose between cutouts without knowing which model made them."
     if not found.enough:
-        return f"Not enough votes yet: {plural(found.votes, 'vote')} cannot tell any two of the models apart."
+        return (
+            f"Not enough votes yet: {plural(found.votes, 'vote')} cannot tell any two of the models apart. "
+            "Other people’s votes do, and more photos."
+        )
     first, second = (escaped(one.model) for one in found.standings[:2])
     if found.ahead:
         return f"{plural(found.votes, 'vote')}: {first} is ahead of {second}."

@@ -10,7 +10,7 @@ from photoproc import presets
 from photoproc.errors import PhotoprocError, RecipeError
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
-from photoproc.ui.control import chosen
+from photoproc.ui.control import chosen, key_of, renew
 from photoproc.ui.options_form import Form
 from photoproc.ui.options_values import fields_of, values_of
 from photoproc.ui.text import escaped, said
@@ -20,6 +20,8 @@ _NAME = "recipe"
 """The form's value that is the name of the chosen recipe, or that there is none."""
 IN_ADDRESS = "recipe"
 _TAKEN = "recipe-taken"
+_SAVING = "recipe-saving"
+"""Whether what saves a recipe is open."""
 
 
 def take_from_address(form: Form) -> None:
@@ -70,7 +72,12 @@ def choose(photos: PhotoService, form: Form, recipe: Recipe | None) -> None:
         form.fill({_NAME: name})
     with st.container(horizontal=True, vertical_alignment="bottom"):
         form.control(_NAME, st.selectbox, "Recipe", [_CUSTOM, *sorted(saved), *presets.BUILT_IN])
-        with st.popover("Save", icon=":material/bookmark:", disabled=recipe is None):
+        with st.popover(
+            "Save",
+            icon=":material/bookmark:",
+            disabled=recipe is None,
+            key=key_of(form.key(_SAVING)),
+        ):
             if recipe is not None:
                 _save(photos, form, recipe, name)
         with st.popover("Share", icon=":material/share:"):
@@ -107,20 +114,22 @@ def _save(photos: PhotoService, form: Form, recipe: Recipe, used: str) -> None:
     """Save under a name; delete the saved one that is chosen."""
     saved, field = photos.recipes(), form.key("recipe-name")
 
-    def save() -> None:
+    with st.form(form.key("recipe-form"), border=False):  # in which Enter saves
+        st.text_input("Name", key=field, max_chars=80, placeholder="For example Shop, white")
+        if saved:
+            st.caption("One of the same name is replaced.")
+        pressed = st.form_submit_button("Save recipe", type="primary", width="stretch")
+    if pressed:  # and not when it is called back, where the recipe is one of the run before
         try:
             name = photos.save_recipe(st.session_state[field], recipe)
         except PhotoprocError as error:
             st.session_state[form.key("recipe-refused")] = said(error.problem)
         else:
             st.session_state[form.key("recipe-refused")] = ""
+            renew(form.key(_SAVING))  # another one, which is closed
             form.fill({_NAME: name})
             st.toast(f"Saved as “{escaped(name)}”", icon=":material/bookmark:")
-
-    name = st.text_input("Name", key=field, max_chars=80, placeholder="For example Shop, white")
-    if name.strip() in saved:
-        st.caption("Replaces the one of that name.")
-    st.button("Save recipe", type="primary", on_click=save, width="stretch")
+            st.rerun()
     refused = st.session_state.get(form.key("recipe-refused"))
     if refused:
         st.error(refused, icon=":material/error:")

@@ -39,3 +39,48 @@ function remember(key, value) {
   try { localStorage.setItem(key, value); } catch { /* private window: forgotten, no harm */ }
 }
 
+
+// What is open over a page is in its address, as `name`. Opening it is a step of the browser's history, so that Back closes it
+// and Forward opens it again; `moved` is told what the address says then. Streamlit, which would draw the page anew,
+// hears only of steps that change more than that (and what is named in `beside`).
+class Step {
+  constructor(root, name, beside, moved) {
+    Object.assign(this, { name, beside, leaving: false, next: null });
+    this.note();
+    const step = (event) => {
+      if (!root.isConnected) return window.removeEventListener("popstate", step, true);
+      const { around, next, leaving } = this;
+      this.note();
+      if (this.around === around) event.stopImmediatePropagation();
+      Object.assign(this, { leaving: false, next: null });
+      if (!leaving) moved(this.value);
+      else if (next !== null) this.set(next);
+    };
+    window.addEventListener("popstate", step, true); // capturing: before Streamlit's own
+  }
+
+  get value() { return new URLSearchParams(location.search).get(this.name) || null; }
+
+  // Remember the rest of the address; to be called whenever it may have changed.
+  note() {
+    const url = new URL(location.href);
+    for (const name of [this.name, ...this.beside]) url.searchParams.delete(name);
+    this.around = url.pathname + url.search;
+  }
+
+  set(value) {
+    if (this.leaving) return void (this.next = value);
+    const before = this.value;
+    if ((value === null ? null : String(value)) === before) return;
+    if (value === null && history.state?.photoprocOpen) {
+      this.leaving = true;
+      return history.back();
+    }
+    const url = new URL(location.href);
+    if (value === null) url.searchParams.delete(this.name);
+    else url.searchParams.set(this.name, String(value));
+    if (before === null) history.pushState({ ...history.state, photoprocOpen: true }, "", url);
+    else history.replaceState(history.state, "", url);
+    this.note();
+  }
+}

@@ -42,6 +42,16 @@ def sidebar_status(service: PhotoService) -> None:
     live()
 
 
+def show_notice(service: PhotoService) -> None:
+    """What everybody should know, above the page, until somebody says that it is known."""
+    notice = service.notice()
+    if notice is None:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.warning(said(notice), icon=":material/warning:")
+        st.button("Understood", on_click=service.forget_notice)
+
+
 def weights_words(weights: WeightsState) -> str:
     """The state of a model's weights in words."""
     if weights.elsewhere:

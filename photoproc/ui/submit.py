@@ -12,6 +12,7 @@ from photoproc.service import PhotoService
 from photoproc.ui import uploads
 from photoproc.ui.options import estimate
 from photoproc.ui.text import plural, said
+from photoproc.ui.visitor import visitor
 
 _NUMBERED = re.compile(r"(.+) \((\d{1,3})\)")
 
@@ -56,13 +57,15 @@ def _called(given: Sequence[Photo], recipe: Recipe | None) -> str:
 
 def _submit(photos: PhotoService, source: Job | None, taken: uploads.Uploads | None, recipe: Recipe) -> Job:
     """Make the job; one click is one job, however often it arrives."""
-    batch = uploads.current(photos).batch
+    batch, who = uploads.current(photos).batch, visitor(photos)
     if source is not None:
-        title = numbered(source.title, [job.title for job in photos.jobs(limit=None)])
-        job = photos.process_again(source.id, recipe, title=title, key=f"{source.id}-{batch}")
+        others = photos.jobs(limit=None, owner=who.owner)
+        title = numbered(source.title, [job.title for job in others])
+        key = f"{source.id}-{batch}"
+        job = photos.process_again(source.id, recipe, title=title, key=key, owner=who.name)
     else:
         assert taken is not None
-        job = photos.submit(batch, taken.photos, recipe, refused=taken.refused, key=batch)
+        job = photos.submit(batch, taken.photos, recipe, refused=taken.refused, key=batch, owner=who.name)
     uploads.start_over(photos)
     return job
 

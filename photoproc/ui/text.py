@@ -73,7 +73,8 @@ def progress_line(job: Job) -> str:
     parts = [counted(job.counts)]
     if not job.state.final:
         if job.photos_per_s and job.counts.running:
-            parts.append(f"{job.photos_per_s:.2g} photos/s")
+            what = "photos" if len(job.recipe.task_models) < 2 else "cutouts"
+            parts.append(f"{job.photos_per_s:.2g} {what}/s")
         if job.remaining_s and job.counts.running:
             parts.append(f"about {duration(job.remaining_s)} left")
     elif job.started_at and job.finished_at and job.finished_at > job.started_at:

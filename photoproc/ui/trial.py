@@ -8,7 +8,6 @@ import streamlit as st
 from photoproc.measuring import rounds_for
 from photoproc.service import PhotoService
 from photoproc.timings import Interval, Ratio
-from photoproc.trial import PHOTOS
 from photoproc.trial_result import ModelFigures, Trial, TrialState
 from photoproc.ui.guard import guarded
 from photoproc.ui.text import ago, byte_size, duration, escaped, exact_time, plural, said, unbroken
@@ -28,27 +27,27 @@ _ENDED_EARLY = {
 }
 
 
-def time_trial(photos: PhotoService, job_id: str) -> None:
-    """The last time trial of a job, or the way to one; live while it runs.
+def time_trial(photos: PhotoService, job_id: str, *, may_run: bool) -> None:
+    """The last time trial of a job, or for those who may the way to one; live while it runs.
 
     Once it has ended, the fragment this is called in is drawn again, for what it says of times.
     """
     around = this_fragment()
-    trial = photos.trial(job_id)
-    runs = trial is not None and not trial.state.final
+    runs = trial_runs(photos, job_id)
 
     @st.fragment(run_every=1.0 if runs else None)
     @guarded
     def live() -> None:
         now = photos.trial(job_id)
         if now is not None and not now.state.final:
-            _show_progress(photos, now)
+            _show_progress(photos, now, may_stop=may_run)
             if now.told is not None:
                 show_figures(now.told)
             return
         if now is not None:
             show_result(now)
-        _offer(photos, job_id, again=now is not None)
+        if may_run:
+            _offer(photos, job_id, again=now is not None)
         stop_timer()  # also one from before what is around was drawn again
         if runs:
             redraw_soon(around)
@@ -56,9 +55,21 @@ def time_trial(photos: PhotoService, job_id: str) -> None:
     live()
 
 
+def trial_runs(photos: PhotoService, job_id: str) -> bool:
+    """Whether a time trial of the job is under way."""
+    trial = photos.trial(job_id)
+    return trial is not None and not trial.state.final
+
+
 def _offer(photos: PhotoService, job_id: str, *, again: bool) -> None:
-    count = min(PHOTOS, photos.job(job_id).photo_count)
-    about = photos.trial_estimate(job_id)
+    count, about = photos.trial_estimate(job_id)
+    if not count:
+        st.caption("No photo could be processed: a time trial has nothing to measure.")
+        return
+    missing = [name for name in photos.job(job_id).recipe.task_models if photos.waits_for(name) is not None]
+    if missing:
+        st.caption(f"A time trial runs every model: {escaped(', '.join(missing))} cannot run here now.")
+        return
     takes = "" if about is None else f" Takes about {duration(max(1.0, about))}."
     with st.container(horizontal=True, vertical_alignment="center"):
         label = "Run the time trial again" if again else "Run a time trial"
@@ -72,10 +83,10 @@ def _offer(photos: PhotoService, job_id: str, *, again: bool) -> None:
         )
 
 
-def _show_progress(photos: PhotoService, trial: Trial) -> None:
+def _show_progress(photos: PhotoService, trial: Trial, *, may_stop: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(trial.done / trial.total, text=progress_words(trial))
-        if st.button("Stop the time trial", icon=":material/stop:", key=f"stop-{trial.job_id}"):
+        if may_stop and st.button("Stop the time trial", icon=":material/stop:", key=f"stop-{trial.job_id}"):
             photos.stop_trial(trial.job_id)
             st.rerun()
 

@@ -839,8 +839,8 @@ const SHELL = `
     <div class="stage" tabindex="-1"><img class="after" alt=""><img class="before" alt=""><i class="edge"></i>
       <p class="keys" hidden><kbd>←</kbd> <kbd>→</kbd> previous, next<br><kbd>Space</kbd> before or after<br>
         <kbd>D</kbd> download<br><kbd>Esc</kbd> close<br><kbd>?</kbd> these keys</p></div>
-    <label class="slide"><span>Before</span><input type="range" min="0" max="100" value="0"
-      aria-label="How much of the photo before to show"><span>After</span></label>
+    <label class="slide"><span>After</span><input type="range" min="0" max="100" value="0"
+      aria-label="How much of the photo before to show"><span>Before</span></label>
     <div class="foot"><p class="facts"></p><div class="notes"></div></div>
   </dialog>
   <p class="sr" role="status" aria-live="polite"></p>

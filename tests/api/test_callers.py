@@ -7,13 +7,16 @@ from structlog.testing import capture_logs
 
 from photoproc.api.app import create_api
 from photoproc.bootstrap import Runtime
-from photoproc.service import DASHBOARD
+from photoproc.people import Person
+from photoproc.service import dashboard_of
 from photoproc.settings import Settings
 from tests.api.conftest import Changed
 from tests.api.support import Api, check_problem, jpeg, local
 
 ANNA, BEN, CLEO = "a" * 24, "b" * 24, "c" * 24
 KEYS = SecretStr(f"anna:{ANNA}, ben:{BEN}")
+
+ANYBODY = dashboard_of("")
 
 
 def with_key(key: str) -> dict[str, str]:
@@ -32,7 +35,7 @@ def test_without_keys_a_key_is_neither_needed_nor_in_the_way(running: Runtime, c
     assert client.get("/v1/jobs", headers=with_key("whatever a client always sends")).status_code == 200
     elsewhere = local(create_api(lambda: running.service), host="10.0.0.7")
     check_problem(elsewhere.get("/v1/jobs", headers=with_key("whatever")), 403, "loopback_only")
-    assert elsewhere.get("/v1/jobs", headers=with_key(running.service.sign(DASHBOARD))).status_code == 200
+    assert elsewhere.get("/v1/jobs", headers=with_key(running.service.sign(ANYBODY))).status_code == 200
 
 
 def test_without_keys_the_server_goes_by_its_local_name_only(client: TestClient) -> None:
@@ -99,9 +102,26 @@ def test_the_links_of_a_job_open_without_a_key(api: Api, running: Runtime, chang
     assert elsewhere.post(cancel).status_code == 401
 
 
+def test_a_dashboards_link_opens_what_its_person_may_see_now(
+    client: TestClient, running: Runtime, change: Changed
+) -> None:
+    everything, anna, root = (running.service.sign(dashboard_of(name)) for name in ("", "anna@a", "root@a"))
+    assert running.service.seen_through(everything) == Person("", sees_all=True)
+    change(sign_in=True, admins="Root@a")
+    assert running.service.seen_through(everything) is None, "from before people had to sign in"
+    assert running.service.seen_through(anna) == Person("anna@a")
+    assert running.service.seen_through(root) == Person("root@a", sees_all=True)
+    assert running.service.seen_through(running.service.sign("0" * 32)) is None
+    check_problem(client.get("/v1/jobs"), 401, "key_missing")
+    check_problem(client.get("/v1/jobs", headers=with_key(everything)), 401, "key_missing")
+    assert client.get("/v1/jobs", headers=with_key(anna)).status_code == 200
+    change(admins="")
+    assert running.service.seen_through(root) == Person("root@a"), "no admin any more"
+
+
 def test_the_dashboards_own_link_is_a_key(client: TestClient, running: Runtime, change: Changed) -> None:
     change(api_keys=KEYS)
-    assert client.get("/v1/jobs", headers=with_key(running.service.sign(DASHBOARD))).status_code == 200
+    assert client.get("/v1/jobs", headers=with_key(running.service.sign(ANYBODY))).status_code == 200
     of_a_job = running.service.sign("0" * 32)
     check_problem(client.get("/v1/jobs", headers=with_key(of_a_job)), 401, "key_unknown")
 

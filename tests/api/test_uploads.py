@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from structlog.testing import capture_logs
 
 from photoproc.bootstrap import Runtime
 from tests.api.conftest import Changed
@@ -88,12 +89,15 @@ def test_a_photo_is_checked_while_the_next_one_is_still_coming(port: int, runnin
 def test_an_abandoned_upload_leaves_nothing(port: int, running: Runtime, sent: int) -> None:
     before, jobs = files(running), running.service.job_count()
     body = part("files", jpeg(1), "1.jpg") + part("files", jpeg(2) * 300, "2.jpg") + END
-    with sending(port, len(body)) as wire:
-        wire.sendall(body[:sent])
-        if sent >= 300_000:
-            until(lambda: files(running) != before)
+    with capture_logs() as logs:
+        with sending(port, len(body)) as wire:
+            wire.sendall(body[:sent])
+            if sent >= 300_000:
+                until(lambda: files(running) != before)
+        until(lambda: any(one["event"] == "upload_abandoned" for one in logs))
     until(lambda: files(running) == before)
     assert running.service.job_count() == jobs
+    assert [one for one in logs if one["log_level"] == "error"] == [], "nobody's mistake"
 
 
 def test_an_upload_that_is_longer_than_allowed_is_refused_by_its_announcement(

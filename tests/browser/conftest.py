@@ -35,16 +35,21 @@ def package_index(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture
 def page(browser: Browser, server: Server) -> Iterator[Page]:
-    """A page that must stay free of script errors and of requests to anywhere else."""
+    """A page that must stay free of script errors, of requests elsewhere, of what it may not do."""
     context = browser.new_context(base_url=server.url, viewport={"width": 1440, "height": 900})
     opened = context.new_page()
     opened.set_default_timeout(60_000)
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.on("request", lambda request: None if _local(request.url) else errors.append(request.url))
+    opened.on("console", lambda said: errors.append(said.text) if _is_violation(said.text) else None)
     yield opened
     context.close()
     assert errors == []
+
+
+def _is_violation(said: str) -> bool:
+    return "Content Security Policy" in said or "Permissions policy violation" in said
 
 
 def _local(url: str) -> bool:

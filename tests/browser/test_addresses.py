@@ -60,6 +60,13 @@ def test_filter_page_and_opened_photo_are_in_the_address(page: Page) -> None:
     page.keyboard.press("Escape")
     in_address(page, show="done")
     expect(page.locator("button.card").nth(3)).to_be_focused()
+    page.locator("button.card").nth(4).click()
+    expect(page.locator("dialog .name")).to_have_text("04.jpg")
+    page.go_back()
+    expect(page.locator("dialog")).not_to_be_visible()
+    in_address(page, show="done")
+    page.go_forward()
+    expect(page.locator("dialog .name")).to_have_text("04.jpg")
     page.goto(f"{where}&show=failed&task=27")  # of another page, and not among what is shown
     expect(page.locator("dialog .name")).to_have_text("27.jpg")
     expect(page.locator("dialog .place")).to_have_text("28 of 30")

@@ -200,6 +200,36 @@ def test_a_photo_is_in_the_address_and_keys_go_on(page: Page, job: str, browser:
     expect(page).to_have_url(re.compile(r"job=\w+$"))
 
 
+def test_back_closes_the_viewer_and_forward_opens_it_again(page: Page, job: str) -> None:
+    page.goto("/compare")
+    page.locator(f"a[href*='{job}'] .title").click()
+    expect(page.locator("button.card")).to_have_count(4)
+    grid, dialog, drawn = page.url, page.locator("dialog"), page.locator(".grid")
+    drawn.evaluate("(node) => { node.kept = true; }")
+    page.locator("button.card").nth(1).click()
+    page.keyboard.press("ArrowLeft")
+    expect(dialog.locator(".place")).to_have_text("1 of 4")
+    page.go_back()
+    expect(dialog).not_to_be_visible()
+    assert page.url == grid
+    page.go_forward()
+    expect(dialog.locator(".place")).to_have_text("1 of 4")
+    page.reload()
+    expect(dialog.locator(".place")).to_have_text("1 of 4")
+    page.keyboard.press("Escape")
+    page.wait_for_url(grid)
+    expect(dialog).not_to_be_visible()
+    page.locator("button.card").nth(2).click()
+    page.keyboard.press("Escape")
+    page.locator("button.card").nth(3).click()  # at once, before the browser has gone back
+    expect(dialog.locator(".place")).to_have_text("4 of 4")
+    page.keyboard.press("Escape")
+    page.wait_for_url(grid)
+    page.go_back()  # all that was opened was taken back: what is next is the list
+    page.wait_for_url("**/compare")
+    expect(page.locator(f"a[href*='{job}'] .title")).to_be_visible()
+
+
 def test_a_photo_that_failed_says_why_in_the_viewer(page: Page, job: str) -> None:
     page.goto(f"/compare?job={job}")
     page.locator("button.card", has_text="cut.jpg").click()

@@ -295,12 +295,13 @@ CHOSEN = """async ([html, script]) => {
   const shot = { time: "", said: "queued", failed: false, looks: false, full: "", preview: "", levels: [] };
   const shots = ["a", "b"].map((model) => ({ ...shot, model, notes: [] }));
   const photo = { ratio: 1, small: "", photo: "", heat: "", apart: {}, shots };
-  const none = { disagreement: null, edge: null, looks: false, codes: [], tags: [], fixed: 0 };
+  const far = { disagreement: null, edge: null, uncertain: null };
+  const none = { ...far, looks: false, codes: [], tags: [], fixed: 0 };
   const items = [0, 1, 2].map((id) => ({ ...photo, ...none, id, name: `${id}.jpg` }));
   window.draw = (chosen) => window.show({
     data: { models: ["a", "b"], items, opaque: false, codes: {}, chosen, edit: null },
     parentElement: document.body,
-    setTriggerValue: (name, value) => window.said.push([name, value]),
+    setStateValue: (name, value) => window.said.push([name, value]),
   });
 }"""
 
@@ -308,21 +309,21 @@ CHOSEN = """async ([html, script]) => {
 def test_photos_that_a_chart_stands_for_are_shown_alone_until_they_are_forgotten(page: Page) -> None:
     folder = Path(ui.__file__).parent
     scripts = [folder / "shared.js", *sorted((folder / "compare").glob("*.js"))]
-    page.goto("/api/v1/health")
+    page.goto("/api/client/photo-processor.js")  # where scripts may run, and none does
     html = (folder / "compare" / "compare.html").read_text()
     page.evaluate(CHOSEN, [html, "".join(path.read_text() for path in scripts)])
-    page.evaluate(f"draw({{ label: '{EVIL}', ids: [2, 0] }})")
+    page.evaluate(f"draw({{ label: '{EVIL}', ids: [2, 0], turn: 1 }})")
     assert shown(page, 2, 3) == ["0.jpg", "2.jpg"]
     chip = page.locator(".bar .chip")
     expect(chip).to_have_text(f"{EVIL}×")
     chip.click()
     shown(page, 3, 3)
     expect(chip).not_to_be_visible()
-    assert page.evaluate("said") == [["forget", True]]
-    page.evaluate(f"draw({{ label: '{EVIL}', ids: [2, 0] }})")  # of a run that began before
+    assert page.evaluate("said") == [["forgotten", 1]]
+    page.evaluate(f"draw({{ label: '{EVIL}', ids: [2, 0], turn: 1 }})")  # of a run that began before
     shown(page, 3, 3)
     page.evaluate("draw(null)")
-    page.evaluate("draw({ label: 'none', ids: [] })")
+    page.evaluate("draw({ label: 'none', ids: [], turn: 2 })")
     shown(page, 0, 3)
     page.get_by_role("button", name="Clear filters").click()
     shown(page, 3, 3)

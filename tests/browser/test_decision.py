@@ -4,7 +4,7 @@ import re
 import urllib.request
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from photoproc.jobs import JobState
 from tests.browser.jobs import submitted
@@ -16,6 +16,12 @@ from tests.waiting import until
 pytestmark = pytest.mark.browser
 
 
+def drawn(marks: Locator) -> None:
+    """Wait for a chart to be there, and a moment more: it is drawn before it listens."""
+    expect(marks.first).to_be_visible()
+    marks.page.wait_for_timeout(700)
+
+
 def test_a_bar_shows_its_photos(page: Page, job: str) -> None:
     page.goto(f"/compare?job={job}")
     expect(page.get_by_text("Disagreement of the models’ masks, worst first")).to_be_visible()
@@ -23,19 +29,38 @@ def test_a_bar_shows_its_photos(page: Page, job: str) -> None:
     cards, count = page.locator("button.card"), page.get_by_role("status").filter(has_text="photo")
     expect(count).to_have_text("4 photos")
     bars = page.locator("path[aria-roledescription=bar]:visible")
-    expect(bars.first).to_be_visible()
+    drawn(bars)
     inside = int(re.search(r"Photos: (\d+)", bars.first.get_attribute("aria-label") or "").group(1))  # type: ignore[union-attr]
     bars.first.click()
     expect(count).to_have_text(f"{inside} of 4 photos")
     expect(cards).to_have_count(inside)
     chip = page.get_by_role("button", name=re.compile("not only: disagreement 0 to"))
     expect(chip).to_be_visible()
+    page.wait_for_url("**&chosen=bin.0")
+    dimmed = page.locator("path[aria-roledescription=bar][opacity='0.25']:visible")
+    others = bars.count() - 1
+    expect(dimmed).to_have_count(others)
+    page.reload()
+    expect(count).to_have_text(f"{inside} of 4 photos")
+    page.get_by_text("Charts", exact=True).click()
+    expect(dimmed).to_have_count(others)  # the chart says again what is chosen
     chip.click()
     expect(count).to_have_text("4 photos")
     expect(chip).to_have_count(0)
-    expect(page.locator("path[aria-roledescription=bar][opacity='0.25']:visible")).to_have_count(0)
+    expect(dimmed).to_have_count(0)
+    page.wait_for_function("!location.search.includes('chosen')")
+    drawn(bars)
     bars.first.click()  # of a chart in which nothing is chosen any more
     expect(count).to_have_text(f"{inside} of 4 photos")
+    page.wait_for_url("**&chosen=bin.0")
+    page.go_back()
+    expect(count).to_have_text("4 photos")
+    expect(dimmed).to_have_count(0)
+    drawn(bars)
+    bars.first.click()  # the same once more
+    expect(count).to_have_text(f"{inside} of 4 photos")
+    chip.click()
+    expect(count).to_have_text("4 photos")
 
 
 def test_a_point_of_a_models_times_shows_its_photo(page: Page, server: Server) -> None:
@@ -45,11 +70,12 @@ def test_a_point_of_a_models_times_shows_its_photo(page: Page, server: Server) -
     page.goto(f"/compare?job={job}")
     page.get_by_text("Charts", exact=True).click()
     points = page.locator("path[aria-roledescription=circle]:visible")
-    expect(points.first).to_be_visible()
+    drawn(points)
     points.first.click(force=True)  # another may lie over it, which is a photo as well
     count = page.get_by_role("status").filter(has_text="photo")
     expect(count).to_have_text("1 of 6 photos")
     expect(page.locator("button.card")).to_have_count(1)
+    page.wait_for_url("**&chosen=place.*")
     chip = page.get_by_role("button", name=re.compile("not only: "))
     chip.click()
     expect(count).to_have_text("6 photos")

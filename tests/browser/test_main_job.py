@@ -4,16 +4,19 @@ import csv
 import io
 import json
 import re
+import time
 import zipfile
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from PIL import Image
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from photoproc.samples import sample_photos
 from tests.pictures import encoded, picture, sample
+from tests.server import Server
+from tests.waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -120,6 +123,49 @@ def test_photos_and_a_zip_become_a_zip_of_cutouts(page: Page, tmp_path: Path) ->
     assert len(rows) == len(manifest["tasks"]) == 6
     assert {row["state"] for row in rows} == {"done"}
     assert [row["output"] for row in rows if "renamed" in row["warnings"]] == ["cat (2).png"]
+
+
+def test_a_double_click_is_one_job(page: Page, server: Server) -> None:
+    upload(page, ("twice.jpg", encoded(picture(300, 200, seed=970))))
+    button = page.get_by_role("button", name="Process photos")
+    expect(button).to_be_enabled()
+    before = set(server.store.job_ids())
+    button.dblclick()
+    page.wait_for_url("**/jobs?job=*")
+    finish(page)
+    assert len(set(server.store.job_ids()) - before) == 1
+
+
+def test_a_browser_that_is_closed_during_an_upload_leaves_no_job_and_no_upload(
+    browser: Browser, server: Server
+) -> None:
+    jobs, files = set(server.store.job_ids()), files_in(server)
+    context = browser.new_context(base_url=server.url)
+    page = context.new_page()
+    slow = page.context.new_cdp_session(page)
+    page.goto("/")
+    expect(page.get_by_text("Photos or ZIP archives")).to_be_visible()
+    slow.send("Network.enable")
+    slow.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000},
+    )
+    large = encoded(picture(1500, 1500, seed=971))
+    assert len(large) > 400_000
+    with page.expect_request(lambda request: "upload_file" in request.url):
+        page.locator("input[type=file]").set_input_files(
+            FilePayload(name="large.jpg", mimeType="image/jpeg", buffer=large)
+        )
+    context.close()
+    until(server.healthy)
+    time.sleep(2)
+    assert set(server.store.job_ids()) == jobs
+    assert files_in(server) - files == set()
+
+
+def files_in(server: Server) -> set[str]:
+    """What is uploaded and no job's yet, or on its way."""
+    return {str(path) for kind in ("staging", "tmp") for path in (server.data_dir / kind).rglob("*")}
 
 
 def test_the_page_updates_in_place_and_survives_a_reload(page: Page) -> None:

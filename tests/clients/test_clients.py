@@ -206,7 +206,7 @@ def test_photos_are_dropped_and_pasted(server: Server, open_page: Open) -> None:
 
 
 def test_a_cut_socket_is_polled_over_and_comes_back(model_dir: Path, tmp_path: Path, open_page: Open) -> None:
-    count = 16
+    count = 9
     with (
         serving(tmp_path / "data", model_dir, default_model="u2net", max_concurrent=1) as server,
         proxied(server.port) as proxy,
@@ -253,7 +253,7 @@ def test_a_socket_that_falls_silent_is_polled_over(server: Server, open_page: Op
 def test_a_lost_server_is_waited_for(model_dir: Path, tmp_path: Path, open_page: Open) -> None:
     with serving(tmp_path / "data", model_dir, default_model="u2net", max_concurrent=1) as server:
         page = open_page(client(server))
-        choose(page, photos(8, seed=600))
+        choose(page, photos(5, seed=600))
         press_process(page)
         expect(page.locator("button.card").first).to_be_visible(timeout=WORKING_MS)
         server.kill()
@@ -261,8 +261,8 @@ def test_a_lost_server_is_waited_for(model_dir: Path, tmp_path: Path, open_page:
         assert element(page, "it.transport") == ""
         server.start()
         expect(finished(page)).to_be_visible(timeout=WORKING_MS)
-        expect(page.get_by_role("heading", name="8 of 8 done")).to_be_visible()
-        expect(page.locator("button.card")).to_have_count(8)
+        expect(page.get_by_role("heading", name="5 of 5 done")).to_be_visible()
+        expect(page.locator("button.card")).to_have_count(5)
 
 
 @contextmanager

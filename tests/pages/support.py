@@ -93,12 +93,14 @@ def show_only(app: AppTest, which: str) -> AppTest:
     return healthy(app.run())
 
 
-def made_job(service: PhotoService, *names: str, recipe: Recipe | None = None, wait: bool = True) -> Job:
-    """A job over small pictures with these names."""
+def made_job(
+    service: PhotoService, *names: str, recipe: Recipe | None = None, wait: bool = True, first: int = 0
+) -> Job:
+    """A job over small pictures with these names, drawn from the seed `first` on."""
     batch = service.new_batch()
     photos = [
         photo
-        for seed, name in enumerate(names)
+        for seed, name in enumerate(names, first)
         for photo in service.accept(batch, name, io.BytesIO(encoded(picture(seed=seed)))).photos
     ]
     job = service.submit(batch, photos, recipe or Recipe(models=("u2netp",)))

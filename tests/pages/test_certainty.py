@@ -103,7 +103,7 @@ def test_noise_is_uncertain_and_is_shown_as_worth_a_look(service: PhotoService) 
     assert "Most uncertain first" in words(app)
     (item,) = component(app, "gallery")["items"]
     assert "disagrees with itself" in item["notes"][0]
-    assert f"uncertainty {task.uncertainty:.2f}" in item["notes"][0]
+    assert f"Uncertainty {task.uncertainty:.2f}" in item["notes"][0]
     assert item["looks"] >= 1
 
 

@@ -1,6 +1,6 @@
 """The models of a job side by side: photos worst first, and a viewer in which all models move together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from photoproc.comparison import ComparedPhoto, Comparison, worst_first
@@ -19,6 +19,8 @@ class Chosen(TypedDict):
 
     label: str
     ids: Sequence[int]
+    turn: int
+    """Another one with each choice."""
 
 
 def compare(
@@ -29,12 +31,11 @@ def compare(
     tags: Mapping[int, tuple[str, ...]] | None = None,
     editor: str = "",
     chosen: Chosen | None = None,
-    on_forget: Callable[[], None] | None = None,
 ) -> None:
     """Show a comparison; `token` is a signed link of its job, `tags` what its photos are tagged by place.
 
-    With a dashboard's link as `editor`, tags can be changed. Of `chosen` photos only those are shown, until
-    `on_forget` is called, after which it is left out.
+    With a dashboard's link as `editor`, tags can be changed. Of `chosen` photos only those are shown; the
+    component's state `forgotten` is the turn of those that are no longer wanted.
     """
     recipe = found.job.recipe
     codes = {warning.code for one in found.photos for task in one.tasks for warning in task.warnings}
@@ -45,10 +46,10 @@ def compare(
         ],
         "opaque": recipe.output.show != "cutout" or not recipe.sees_through,
         "codes": {code: code.replace("_", " ").capitalize() for code in sorted(codes)},
-        "chosen": None if chosen is None else {"label": chosen["label"], "ids": list(chosen["ids"])},
+        "chosen": None if chosen is None else {**chosen, "ids": list(chosen["ids"])},
         "edit": {"base": f"/api/v1/jobs/{found.job.id}/photos", "key": editor} if editor else None,
     }
-    component("compare")(data=data, key=key, on_forget_change=on_forget or (lambda: None))
+    component("compare")(data=data, key=key, on_forgotten_change=lambda: None)
 
 
 def _item(one: ComparedPhoto, recipe: Recipe, token: str, tags: tuple[str, ...]) -> dict[str, object]:
@@ -71,12 +72,19 @@ def _item(one: ComparedPhoto, recipe: Recipe, token: str, tags: tuple[str, ...])
         "edge": None if distance is None else distance.edge_error,
         "apart": {} if distance is None else dict(distance.apart),
         "shots": [_shot(task, token) for task in one.tasks],
-        "uncertain": one.uncertain,
+        "uncertain": _uncertainty(one),
         "looks": any(warning.needs_look for task in one.tasks for warning in task.warnings),
         "codes": sorted({warning.code for task in one.tasks for warning in task.warnings}),
         "tags": list(tags),
         "fixed": len(folders(photo.name)),
     }
+
+
+def _uncertainty(one: ComparedPhoto) -> tuple[float, str] | None:
+    """The most by which a model disagrees with itself, and which; None where none does, or nobody asked."""
+    if not one.uncertain:
+        return None
+    return max((task.uncertainty, task.model) for task in one.tasks if task.uncertainty is not None)
 
 
 def _shot(task: Task, token: str) -> Mapping[str, object]:

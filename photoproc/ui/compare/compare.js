@@ -2,15 +2,15 @@
 // `data.models`: names; `data.items`, worst first: [{id, name, ratio, small, photo, heat, disagreement, edge, apart, uncertain, looks, codes,
 // tags, fixed, shots}], `fixed` of the tags being folders; `shots` one a model: {model, time, said, failed, looks, full, preview,
 // levels, width, ratio, notes}, `levels` [[width, address]] between preview and full; `data.opaque`: no backdrop shows through;
-// `data.codes`: a warning's words by its code; `data.chosen`: {label, ids} to show these only, until “forget” is said; `data.edit`:
+// `data.codes`: a warning's words by its code; `data.chosen`: {label, ids, turn} to show these only, until that turn is “forgotten”; `data.edit`:
 // {base, key} of the API where tags are kept. What is shown is in the address (`photo`, `panes`, and what filters.js keeps there).
 
 const comparisons = new WeakMap();
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data, parentElement, setStateValue }) {
   let found = comparisons.get(parentElement);
   if (!found) comparisons.set(parentElement, (found = new Compare(parentElement.querySelector(".pp"))));
-  found.forget = () => setTriggerValue("forget", true);
+  found.forget = (turn) => setStateValue("forgotten", turn); // which stays said, whatever run it meets
   found.update(data);
 }
 
@@ -22,8 +22,10 @@ class Compare {
     this.cards = new Map();
     this.edits = new Map();
     this.heat = root.querySelector("[data-heat]");
-    this.filters = new Filters(root, () => this.draw(), () => this.forget());
+    this.filters = new Filters(root, () => this.draw(), (turn) => this.forget(turn));
+    this.step = new Step(root, "photo", ["panes"], (id) => this.see(id));
     this.viewer = new Viewer(root.querySelector("dialog"), {
+      step: this.step,
       items: () => this.items,
       shown: () => this.shown,
       card: (id) => this.cards.get(id)?.node,
@@ -36,17 +38,23 @@ class Compare {
       this.draw();
     });
     this.empty.querySelector("button").addEventListener("click", () => this.filters.clear());
-    this.wanted = inAddress("photo");
+    this.wanted = this.step.value;
   }
 
   update(data) {
     matchTheme(this.root);
     this.data = data;
     this.draw();
-    if (this.wanted !== null && this.items.some((item) => item.id === Number(this.wanted))) {
-      this.viewer.open(Number(this.wanted));
-      this.wanted = null;
-    }
+    if (this.wanted !== null) this.see(this.wanted);
+  }
+
+  // Open the photo that the address names, as soon as it is there; close the viewer where it names none.
+  see(id) {
+    this.wanted = id;
+    if (id === null) return this.viewer.dialog.close();
+    if (!this.items.some((item) => item.id === Number(id))) return;
+    this.wanted = null;
+    this.viewer.open(Number(id));
   }
 
   // What was said to the API here is shown until Python tells something newer.
@@ -66,6 +74,7 @@ class Compare {
   }
 
   draw() {
+    this.step.note(); // what is filtered is in the address as well
     const { data } = this, items = (this.items = data.items.map((item) => this.edited(item)));
     this.shown = this.filters.of(items, data);
     this.root.classList.toggle("noheat", !this.heat.checked);
@@ -94,7 +103,10 @@ class Compare {
     bar.style.width = `${Math.max(0, item.share) * 100}%`;
     meter.append(bar);
     foot.append(name, make("span", "far", item.far < 0 ? "not compared" : percent(item.far)), meter);
-    if (item.uncertain) foot.append(make("span", "look", "needs a look: a model disagrees with itself"));
+    if (item.uncertain !== null) {
+      foot.append(make("span", "look", `needs a look: ${item.uncertain[1]} is uncertain, ${item.uncertain[0].toFixed(2)}`));
+      foot.lastChild.title = "How much a model disagrees with itself about the photo, mirrored or a little shifted";
+    }
     if (item.tags.length) {
       const tags = make("span", "tags", item.tags.join(" · "));
       tags.title = tags.textContent;

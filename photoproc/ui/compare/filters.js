@@ -5,7 +5,7 @@ const LOOKS = "look", FAILED = "failed";
 
 class Filters {
   constructor(root, changed, forget) {
-    Object.assign(this, { changed, forget, forgotten: "", data: null });
+    Object.assign(this, { changed, forget, forgotten: null, data: null });
     this.controls = Object.fromEntries([...root.querySelectorAll("[data-filter]")].map((one) => [one.dataset.filter, one]));
     this.values = Object.fromEntries(FILTERS.map((name) => [name, inAddress(name) ?? ""]));
     this.chip = root.querySelector(".bar .chip");
@@ -35,25 +35,24 @@ class Filters {
   }
 
   drop() {
-    this.forgotten = JSON.stringify(this.data.chosen);
-    this.forget();
+    this.forgotten = this.data.chosen.turn;
+    this.forget(this.forgotten);
     this.changed();
   }
 
   get chosen() {
     const { chosen } = this.data;
-    return chosen && JSON.stringify(chosen) !== this.forgotten ? chosen : null;
+    return chosen && chosen.turn !== this.forgotten ? chosen : null;
   }
 
   // The items to show, in order. They come worst first; another order is made only where one was chosen.
   of(items, data) {
     this.data = data;
-    if (!data.chosen) this.forgotten = null; // what is chosen after this is meant, also if it is the same
     this.offer(items, data);
     const found = items.filter((item) => this.fits(item)), { model } = this.values;
     if (!this.order && !model) return found;
     const failed = (item) => Number(Boolean(model) && item.shots.some((shot) => shot.model === model && shot.failed));
-    return found.sort((one, other) => failed(other) - failed(one) || other.uncertain - one.uncertain || this.far(other) - this.far(one));
+    return found.sort((one, other) => failed(other) - failed(one) || (other.uncertain !== null) - (one.uncertain !== null) || this.far(other) - this.far(one));
   }
 
   // The model that photos are sorted by, if any.

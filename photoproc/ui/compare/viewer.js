@@ -38,7 +38,11 @@ class Viewer {
       else if (button?.dataset.do) this.act(button.dataset.do);
     });
     dialog.addEventListener("keydown", (event) => this.key(event));
-    dialog.addEventListener("close", () => { address({ photo: null }); page.card(this.id)?.focus(); });
+    dialog.addEventListener("close", () => {
+      if (dialog.open) return; // opened again before this was told
+      page.step.set(null);
+      page.card(this.id)?.focus();
+    });
     new ResizeObserver(() => this.sharpen()).observe(this.panes);
     this.slide.querySelector("input").addEventListener("input", (event) => this.cut(Number(event.target.value)));
     this.panes.addEventListener("wheel", (event) => {
@@ -104,7 +108,7 @@ class Viewer {
   show() {
     const { item } = this;
     this.pictured = this.pictures(item);
-    address({ photo: item.id });
+    this.page.step.set(item.id);
     this.tell(item);
     const { shots } = this;
     if (this.alone >= shots.length) this.alone = null;

@@ -3,6 +3,6 @@
 from photoproc.ui.component import component
 
 
-def frame() -> None:
-    """Close the sidebar of a phone once a page is chosen."""
-    component("frame")(key="frame")
+def frame(*, signed_out: bool = False) -> None:
+    """Close the sidebar of a phone once a page is chosen; remember the way of who has to sign in first."""
+    component("frame")(data={"signedOut": signed_out}, key="frame")

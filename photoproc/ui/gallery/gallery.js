@@ -13,7 +13,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (!gallery) {
     gallery = new Gallery(parentElement.querySelector(".pp"));
     galleries.set(parentElement, gallery);
-    gallery.viewer.wish(Number(inAddress() ?? NaN));
+    gallery.viewer.moved(gallery.viewer.step.value);
   }
   gallery.update(data, (id) => setTriggerValue("seek", id));
 }
@@ -95,6 +95,7 @@ class Viewer {
     this.items = [];
     this.id = null;
     this.sought = null;
+    this.step = new Step(dialog, "task", [], (id) => this.moved(id));
     this.slider.addEventListener("input", () => this.cut(Number(this.slider.value)));
     dialog.addEventListener("click", (event) => {
       if (event.target === dialog) return dialog.close();
@@ -103,8 +104,9 @@ class Viewer {
     });
     dialog.addEventListener("keydown", (event) => this.key(event));
     dialog.addEventListener("close", () => {
+      if (dialog.open) return; // opened again before this was told
       this.wish(NaN);
-      address(null);
+      this.step.set(null);
       cardOf(this.id)?.focus();
     });
     this.stage.addEventListener("pointerdown", (event) => {
@@ -130,6 +132,13 @@ class Viewer {
     this.dialog.classList.toggle("seeking", this.sought !== null);
   }
 
+  // Show what the address says.
+  moved(id) {
+    if (id === null) return this.dialog.close();
+    if (this.items.some((item) => item.id === Number(id))) this.open(Number(id));
+    else this.wish(Number(id));
+  }
+
   open(id) {
     this.wish(NaN);
     this.id = id;
@@ -145,6 +154,7 @@ class Viewer {
   refresh(data, seek) {
     this.items = data.items.filter((item) => item.after);
     this.where = data.place;
+    this.step.note();
     this.seek = seek;
     this.dialog.querySelector("[data-do=backdrop]").hidden = data.opaque;
     this.fit.classList.toggle("opaque", data.opaque);
@@ -155,7 +165,7 @@ class Viewer {
       seek(this.sought.id);
     }
     if (this.sought) return;
-    if (!this.dialog.open) address(null);
+    if (!this.dialog.open) this.step.set(null);
     else if (this.at >= 0) this.place();
     else this.dialog.close();
   }
@@ -178,7 +188,7 @@ class Viewer {
     const item = this.items[this.at];
     if (!item) return;
     this.place();
-    address(item.id);
+    this.step.set(item.id);
     const name = this.dialog.querySelector(".name");
     name.textContent = name.title = item.name;
     this.dialog.querySelector(".model").textContent = item.model;
@@ -299,16 +309,4 @@ function files(all) {
     found.append(link);
   }
   return found;
-}
-
-function inAddress() {
-  return new URLSearchParams(location.search).get("task") || null;
-}
-
-function address(id) {
-  if (id === null && inAddress() === null) return;
-  const url = new URL(location.href);
-  if (id === null) url.searchParams.delete("task");
-  else url.searchParams.set("task", String(id));
-  if (url.href !== location.href) history.replaceState(history.state, "", url);
 }

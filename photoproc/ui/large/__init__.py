@@ -2,13 +2,14 @@
 
 import streamlit as st
 
-from photoproc.service import DASHBOARD, PhotoService
+from photoproc.service import PhotoService
 from photoproc.ui.component import component
+from photoproc.ui.visitor import dashboard_link
 
 
 def large_upload(service: PhotoService) -> str | None:
     """Show the client; returns the id of the job it made last, if it made one."""
-    data = {"key": service.sign(DASHBOARD), "theme": st.context.theme.type or ""}
+    data = {"key": dashboard_link(service), "theme": st.context.theme.type or ""}
     result = component("large")(data=data, key="large", on_job_change=lambda: None)
     job_id: str | None = result.job
     return job_id

@@ -44,6 +44,8 @@ class Booth {
     const renewed = this.data && this.data.voting !== data.voting;
     const first = !this.data;
     this.data = data;
+    if (data.name) this.voter = data.name; // as signed in, whoever sat here before
+    this.find("[data-do=rename]").hidden = Boolean(data.name);
     matchTheme(this.root);
     this.find(".over a").href = data.ranking;
     this.find("[data-do=backdrop]").hidden = data.opaque;
@@ -139,7 +141,7 @@ class Booth {
     }
     this.filling = false;
     if (voter !== this.voter) return this.fill();
-    if (this.through && !this.hands.length) this.end("You have voted on all pairs there are. Thank you.");
+    if (this.through && !this.hands.length) this.end("You have voted on all pairs there are. Thank you. More is known when others vote too, or of more photos.");
   }
 
   end(text, gone) {
