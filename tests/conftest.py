@@ -99,13 +99,13 @@ def running(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, or Playwright's own; skipped where there is none."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    """Debian's Chromium without a screen, whole, or Playwright's own; skipped where there is none."""
+    found = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     with sync_playwright() as play:
         try:
             launched = play.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS)
         except Error as error:
-            skip_or_fail(f"no Chromium on this machine (apt-get install chromium): {error.message[:100]}")
+            skip_or_fail(f"no Chromium (apt-get install chromium-headless-shell): {error.message[:100]}")
             return
         expect.set_options(timeout=60_000)  # machines that do other things as well
         yield launched
