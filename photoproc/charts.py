@@ -137,7 +137,8 @@ def latency(found: Comparison, *, chosen: str | None = None) -> "altair.LayerCha
             ],
         )
     )
-    layered: altair.LayerChart = (points + ticks).properties(height=40 + 48 * len(order))
+    # The points above, or one under the median could not be clicked.
+    layered: altair.LayerChart = (ticks + points).properties(height=40 + 48 * len(order))
     return layered
 
 

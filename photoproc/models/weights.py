@@ -250,7 +250,17 @@ class Weights:
                     log.warning("weights_unreachable", model=spec.name, source=source.label, why=str(error))
                     break
                 return WeightsState(phase=Phase.READY, fraction=1.0, path=path)
-        return WeightsState(phase=Phase.FAILED, problem=problem or _unreachable(spec, target, reasons))
+        return WeightsState(phase=Phase.FAILED, problem=problem or self._unreachable(spec, target, reasons))
+
+    def _unreachable(self, spec: ModelSpec, target: Path, reasons: list[str]) -> Problem:
+        rejected = self._find(spec, _REJECTED)
+        there = "" if rejected is None else f" The {spec.file_name} that was there is damaged or another one."
+        why = "; ".join(reasons) or "no source has it"
+        return Problem(
+            code="weights_unreachable",
+            message=f"{spec.name} could not be downloaded ({why}).{there}",
+            advice=f"Check the network and try again, or put {spec.file_name} into {target.parent} yourself.",
+        )
 
     def _fetch_from(self, source: Source, spec: ModelSpec, target: Path) -> Path:
         """Fetch the file; raises _ElsewhereError where another server, or a process of the tests, does."""
@@ -321,9 +331,10 @@ class Weights:
         old = legacy or os.path.join(data or "~", ".u2net")
         return [Path(folder).expanduser() for folder in ([legacy] if legacy else [home, old])]
 
-    def _find(self, spec: ModelSpec) -> Path | None:
+    def _find(self, spec: ModelSpec, suffix: str = "") -> Path | None:
+        file = spec.file_name + suffix
         for home in self._homes():
-            for path in (home / "models" / spec.name / spec.file_name, home / spec.file_name):
+            for path in (home / "models" / spec.name / file, home / file):
                 if path.is_file():
                     return path
         return None
@@ -367,10 +378,13 @@ def _changed(spec: ModelSpec) -> ModelError:
     )
 
 
+_REJECTED = ".rejected"
+
+
 def _move_aside(path: Path) -> bool:
     """Give a wrong file another name: it may be somebody's own work, so it is not deleted."""
     try:
-        os.replace(path, path.with_name(path.name + ".rejected"))
+        os.replace(path, path.with_name(path.name + _REJECTED))
     except OSError as error:
         log.warning("weights_not_moved", path=str(path), why=str(error))
         return False
@@ -386,14 +400,6 @@ def _clear_leftovers(target: Path, *, older_than_s: float) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         except OSError:
             continue  # its owner is at work on it
-
-
-def _unreachable(spec: ModelSpec, target: Path, reasons: list[str]) -> Problem:
-    return Problem(
-        code="weights_unreachable",
-        message=f"{spec.name} could not be downloaded ({'; '.join(reasons) or 'no source has it'}).",
-        advice=f"Check the network and try again, or put {spec.file_name} into {target.parent} yourself.",
-    )
 
 
 def signature(path: Path | None) -> tuple[str, int, int] | None:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.browser
 LONG = "a very long name " * 7 + ".jpg"
 BACKGROUND = "(node) => getComputedStyle(node).backgroundColor"
 EVIL = "<img src=x onerror=window.broken=1>.jpg"
+ADDRESS = "www.example.com, me@example.com.jpg"
 
 
 def whole(page: Page) -> None:
@@ -230,6 +231,32 @@ def test_names_are_shown_and_never_run(page: Page) -> None:
     page.goto("/jobs")
     expect(page.locator(".title").first).to_contain_text("onerror")
     assert page.evaluate("window.broken") is None
+
+
+def test_a_name_that_looks_like_an_address_is_no_link(page: Page) -> None:
+    upload(page, (ADDRESS, encoded(picture(seed=972))))
+    process(page)
+    finish(page)
+    expect(page.get_by_text("example.com").first).to_be_visible()
+    expect(page.locator("a[href*='example']")).to_have_count(0)
+
+
+def test_two_tabs_show_one_job_and_follow_each_other(page: Page) -> None:
+    upload(page, *((f"tab {number}.jpg", encoded(picture(seed=980 + number))) for number in range(20)))
+    address = process(page)
+    other = page.context.new_page()
+    other.set_default_timeout(60_000)
+    other.goto(address)
+    expect(other.get_by_role("button", name="Cancel job")).to_be_visible()
+    page.get_by_role("button", name="Cancel job").click()
+    again = re.compile(r"Process the \d+ cancelled")
+    for tab in (page, other):
+        expect(tab.get_by_role("button", name=again)).to_be_visible()
+        expect(tab.get_by_role("button", name="Cancel job")).to_have_count(0)
+    other.get_by_role("button", name=again).click()
+    for tab in (page, other):
+        expect(tab.get_by_text("20 done").first).to_be_visible(timeout=120_000)
+    other.close()
 
 
 def test_a_photo_that_will_fail_says_so_before_it_is_processed(page: Page) -> None:

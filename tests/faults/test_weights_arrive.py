@@ -1,14 +1,18 @@
 """Weights come late: what waited for them starts by itself, and a server ends while they come."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from photoproc.jobs import Counts, JobState
+from tests.models import own_onnx
 from tests.models.support import weights_file
+from tests.pictures import encoded, picture
 from tests.server import NO_RELEASE, Server, check_published_once, submit
 from tests.waiting import until
 
@@ -69,3 +73,56 @@ def test_a_server_that_ends_during_a_download_takes_pip_along_and_leaves_nothing
         server.ready()
         asked(server, within_s=10)
     assert [path.name for path in empty.rglob("*") if path.is_file()] == [".u2netp.onnx.lock"]
+
+
+def truncated(sound: bytes) -> bytes:
+    return sound[: len(sound) // 2]
+
+
+def swapped(sound: bytes) -> bytes:
+    """As long, and another network by a few bytes."""
+    return sound[:-1000] + bytes(1000)
+
+
+@pytest.mark.parametrize("damage", [truncated, swapped])
+def test_weights_that_are_not_what_they_should_be_are_never_loaded_and_no_other_model_minds(
+    make: Callable[..., Server], empty: Path, model_dir: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    sound = weights_file(model_dir, "u2netp").read_bytes()
+    (empty / "u2netp.onnx").write_bytes(damage(sound))
+    own_onnx.put(empty, "mean", own_onnx.averaging())
+    server = make()
+    waiting = submit(server.data_dir, 2)
+    server.start()
+    server.ready()
+    until(lambda: model(server, "mean")["state"] == "ready")
+    other = hand_in(server, "mean")
+    server.finished(other)
+    assert server.counts(other) == Counts(done=1)
+
+    told = model(server, "u2netp")
+    assert told["state"] != "ready"
+    assert "u2netp.onnx" in told["problem"]["message"]
+    assert server.counts(waiting) == Counts(queued=2), "not lost, and not run with the wrong weights"
+    part = empty / "copying"
+    part.write_bytes(sound)
+    part.replace(empty / "u2netp.onnx")
+    server.finished(waiting)
+    assert server.counts(waiting) == Counts(done=2)
+    assert {task.attempts for task in server.tasks(waiting)} == {1}
+
+
+def model(server: Server, name: str) -> dict[str, Any]:
+    """What the server says of a model; nothing of one it does not know yet."""
+    items = httpx2.get(f"{server.url}/api/v1/models").json()["items"]
+    return next((one for one in items if one["name"] == name), {"state": ""})
+
+
+def hand_in(server: Server, name: str) -> str:
+    """A job of one photo for a model."""
+    file = ("photo.png", encoded(picture(60, 40), "PNG"))
+    answer = httpx2.post(
+        f"{server.url}/api/v1/jobs", files={"files": file}, data={"recipe": json.dumps({"models": [name]})}
+    )
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])

@@ -1,5 +1,6 @@
 """Custom models for tests, sound and broken in every way, as ONNX files written by hand; and descriptions."""
 
+import struct
 from pathlib import Path
 
 from tests.models.tiny_onnx import _field, _varint
@@ -82,6 +83,39 @@ def hungry(side: int = 2_000_000) -> bytes:
 
 def endless() -> bytes:
     """A loop of 10^15 rounds over a mask."""
+    rounds = _field(5, _tensor("rounds", INT64, (), (10**15).to_bytes(8, "little")))
+    return _model(_looping() + rounds + _ends())
+
+
+def hungry_for_white(floats: int) -> bytes:
+    """It fills so many floats on its way where the picture is white all over, and none where it has black."""
+    nodes = _whiteness(floats) + _node("Reshape", ["count", "one"], ["shape"])
+    nodes += _node("ConstantOfShape", ["shape"], ["all"])
+    nodes += _node("ReduceSum", ["all"], ["sum"]) + _node("Mul", ["sum", "none"], ["nothing"])
+    nodes += _node("Add", ["mean", "nothing"], ["y"])
+    one = _field(5, _tensor("one", INT64, (1,), (1).to_bytes(8, "little")))
+    none = _field(5, _tensor("none", FLOAT, (), bytes(4)))
+    return _model(nodes + one + none + _ends())
+
+
+def endless_for_white() -> bytes:
+    """A loop of 10^15 rounds where the picture is white all over, of none where it has black."""
+    nodes = _whiteness(10**15) + _node("Reshape", ["count", "scalar"], ["rounds"])
+    scalar = _field(5, _tensor("scalar", INT64, (0,), b""))
+    return _model(nodes + scalar + _looping(mean=False) + _ends())
+
+
+def _whiteness(most: int) -> bytes:
+    """Nodes that make `mean` of the channels, and `count`: `most` where the darkest of it is 1, 0 where 0."""
+    nodes = _node("ReduceMean", ["x"], ["mean"], _ints("axes", [1]) + _int("keepdims", 1))
+    nodes += _node("ReduceMin", ["mean"], ["darkest"], _int("keepdims", 0))
+    nodes += _node("Floor", ["darkest"], ["white"]) + _node("Mul", ["white", "most"], ["much"])
+    nodes += _node("Cast", ["much"], ["count"], _int("to", INT64))
+    return nodes + _field(5, _tensor("most", FLOAT, (), struct.pack("<f", most)))
+
+
+def _looping(*, mean: bool = True) -> bytes:
+    """Nodes that make `y` of the mean of the channels, in as many rounds as `rounds` says."""
     body = _node("Identity", ["go"], ["go_on"]) + _node("Sin", ["v"], ["v_next"])
     body += _field(2, "body")
     body += _field(11, _value("i", INT64, ())) + _field(11, _value("go", BOOL, ()))
@@ -89,12 +123,9 @@ def endless() -> bytes:
     body += _field(12, _value("go_on", BOOL, ())) + _field(12, _value("v_next", FLOAT, None))
     inner = _field(5, _field(1, "body") + _field(6, body) + _field(20, 5))
     axes = _ints("axes", [1]) + _int("keepdims", 1)
-    nodes = _node("ReduceMean", ["x"], ["mean"], axes) + _node(
-        "Loop", ["rounds", "yes", "mean"], ["y"], inner
-    )
-    rounds = _field(5, _tensor("rounds", INT64, (), (10**15).to_bytes(8, "little")))
-    yes = _field(5, _tensor("yes", BOOL, (), b"\x01"))
-    return _model(nodes + rounds + yes + _ends())
+    nodes = _node("ReduceMean", ["x"], ["mean"], axes) if mean else b""
+    nodes += _node("Loop", ["rounds", "yes", "mean"], ["y"], inner)
+    return nodes + _field(5, _tensor("yes", BOOL, (), b"\x01"))
 
 
 def external(location: str = "weights.bin", *, in_subgraph: bool = False) -> bytes:
