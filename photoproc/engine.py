@@ -34,6 +34,9 @@ _START_LIMIT_S = 90.0
 _OVERSIGHT_S = 1.0
 """How long the pool may take to see that a call's child is gone."""
 
+_MOST_CALLS = 1000
+"""After so many a child gives way to a new one, so that nothing it might leak adds up."""
+
 _LOOK_S = 1.0
 """How often whoever waits for an answer looks after the children."""
 
@@ -104,7 +107,8 @@ spawn.get_preparation_data = _without_main
 
 
 class LocalEngine:
-    """Child processes on this machine, each with a time limit for a call and replaced when it dies.
+    """Child processes on this machine, each with a time limit for a call and replaced when it dies or has
+    done its share.
 
     Every call ends, whatever becomes of the children: by its answer, or by the error `result` raises.
     """
@@ -259,6 +263,7 @@ class LocalEngine:
     def _new_pool(self) -> pebble.ProcessPool:
         return pebble.ProcessPool(
             max_workers=self._count,
+            max_tasks=_MOST_CALLS,
             initializer=child.start,
             initargs=(self._threads, self._memory_mb),
             context=get_context("spawn"),

@@ -347,6 +347,17 @@ def test_cancelling_kills_the_child_long_before_its_time_limit_and_another_serve
     assert finish(engine, engine.submit(acts.pid)) != pid
 
 
+def test_a_child_that_has_done_its_share_gives_way_and_no_call_notices(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_MOST_CALLS", 3)
+    engine = make(2)
+    calls = [engine.submit(acts.pid) for _ in range(20)]
+    pids = [finish(engine, call) for call in calls]
+    assert max(pids.count(pid) for pid in pids) <= 3
+    until(lambda: not any(is_alive(pid) for pid in set(pids) - {child.pid for child in engine.children()}))
+
+
 def test_children_that_begin_nothing_are_replaced(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make()
     pid = finish(engine, engine.submit(acts.pid))
