@@ -27,8 +27,13 @@ bootstrap.configure_logging()  # structlog by itself takes many seconds to draw 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits longest begins first: with several files at once it would be waited for in the end."""
-    items.sort(key=lambda item: item.get_closest_marker("faults") is None)
+    """Files that take longest begin first: with several at once they would be waited for in the end."""
+    ranks = {name: place for place, name in enumerate(("faults", "browser", "models"))}
+    first: dict[Path, int] = {}
+    for item in items:
+        rank = min((ranks.get(mark.name, len(ranks)) for mark in item.iter_markers()), default=len(ranks))
+        first[item.path] = min(rank, first.get(item.path, len(ranks)))
+    items.sort(key=lambda item: first[item.path])
 
 
 STRICT = os.environ.get("PHOTOPROC_TEST_STRICT") == "1"

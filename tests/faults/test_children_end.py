@@ -1,7 +1,6 @@
 """Children crash and hang in a real server: one task is affected, the server answers throughout."""
 
 import json
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from PIL import Image
 
 from photoproc.jobs import Counts, JobState, TaskState
 from tests.faults.processes import is_alive, kill
+from tests.long import LONG
 from tests.models import own_onnx
 from tests.pictures import encoded, picture
 from tests.server import Server, check_published_once, retry, serving, submit
@@ -23,7 +23,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.models]
 
 # A child that was replaced has to import everything first, which counts.
 TIME_LIMIT_S = 20
-LONG = os.environ.get("PHOTOPROC_TEST_LONG") == "1"
 REPLACED_S = 10 if LONG else 30
 """By hand as soon as promised; in CI others have the machine as well."""
 

@@ -14,6 +14,7 @@ import pytest
 from photoproc.jobs import Counts, JobState
 from tests.faults.test_server_ends import data_dir as data_dir
 from tests.faults.test_server_ends import make as make
+from tests.long import LONG
 from tests.server import Server, check_published_once, submit
 
 pytestmark = [pytest.mark.faults, pytest.mark.models]
@@ -82,7 +83,7 @@ def test_a_database_that_is_locked_for_long_is_waited_for_and_writes_are_refused
     check_published_once(server, later, 8)
 
 
-LOCKED_S = 90.0 if os.environ.get("PHOTOPROC_TEST_LONG") == "1" else 25.0
+LOCKED_S = 90.0 if LONG else 25.0
 """By hand as long as promised; in CI long enough for several waits to be over."""
 
 

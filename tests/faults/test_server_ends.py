@@ -12,15 +12,14 @@ from typing import Any
 import pytest
 
 from photoproc.jobs import Counts, JobState, TaskState
+from tests.long import LONG
 from tests.server import Server, check_published_once, sign, submit
 from tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.models]
 
 
-LONG = os.environ.get("PHOTOPROC_TEST_LONG") == "1"
-"""By hand as much as promised; in CI enough to see it."""
-PHOTOS, KILLS, QUEUED = (200, 20, 500) if LONG else (24, 4, 16)
+PHOTOS, KILLS, QUEUED = (200, 20, 500) if LONG else (16, 3, 16)
 
 
 @pytest.fixture
@@ -84,7 +83,7 @@ def test_a_server_killed_at_several_moments_loses_nothing_and_publishes_once(
     assert server.store.running() == []
 
 
-@pytest.mark.parametrize("asked", [Server.terminate, Server.interrupt], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize("asked", [Server.terminate, *([Server.interrupt] if LONG else [])])
 def test_a_server_that_is_asked_to_end_does_so_in_time_and_goes_on_later(
     data_dir: Path, make: Callable[..., Server], asked: Callable[..., None]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.long import LONG
 from tests.server import Server, serving, submit
 from tests.waiting import until
 
@@ -25,8 +26,11 @@ def asked(server: Server, job: str, method: str = "GET", query: str = "") -> dic
 
 @pytest.mark.parametrize(
     "end",
-    [Server.kill, partial(Server.terminate, within_s=10), partial(Server.interrupt, within_s=10)],
-    ids=["kill -9", "SIGTERM", "Ctrl-C"],
+    [
+        Server.kill,
+        partial(Server.interrupt, within_s=10),
+        *([partial(Server.terminate, within_s=10)] if LONG else []),
+    ],
 )
 def test_a_trial_whose_server_ends_was_interrupted_and_jobs_go_on_with_the_next(
     end: Callable[[Server], None], tmp_path: Path, model_dir: Path

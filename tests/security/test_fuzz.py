@@ -4,7 +4,6 @@ A second each in CI, ten minutes each with PHOTOPROC_TEST_LONG=1.
 """
 
 import io
-import os
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,10 +19,11 @@ from photoproc.intake import Intake
 from photoproc.recipe import Recipe
 from photoproc.settings import Settings
 from tests.fakes import FakeEngine
+from tests.long import LONG
 from tests.pictures import encoded, exif_orientation, picture, srgb_profile
 from tests.security.fuzzing import Make, Read, fuzz
 
-SECONDS = 600.0 if os.environ.get("PHOTOPROC_TEST_LONG") == "1" else 1.0
+SECONDS = 600.0 if LONG else 1.0
 MAX_PIXELS = 250_000
 KINDS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "HEIF", "AVIF")
 
