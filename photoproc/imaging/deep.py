@@ -6,6 +6,7 @@ and decoded to its end, each for its own format.
 
 import io
 import logging
+from typing import Any, TypeVar
 
 import numpy as np
 import pillow_heif
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 U16 = NDArray[np.uint16]
+Samples = TypeVar("Samples", NDArray[np.uint8], U16)
 
 _BITS_PER_SAMPLE, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 338, 339
 _UNSIGNED = 1
@@ -61,15 +63,17 @@ def read(data: bytes, form: str, size_wh: tuple[int, int]) -> U16 | None:
         raise ValueError("the 16 bits cannot be read") from error
 
 
-def upright(values: U16, turned: int) -> U16:
-    """Values as the EXIF orientation says they are to be seen."""
+def upright(values: Samples, turned: int) -> Samples:
+    """Values (height × width × bands) as the EXIF orientation (1 to 8) says they are to be seen."""
+    import cv2  # which is not needed to read headers
+
+    seen: Any = values
     if turned in (5, 6, 7, 8):
-        values = values.transpose(1, 0, 2)
-    if turned in (2, 3, 6, 7):
-        values = values[:, ::-1]
-    if turned in (3, 4, 7, 8):
-        values = values[::-1]
-    return np.ascontiguousarray(values)
+        seen = cv2.transpose(seen).reshape(values.shape[1], values.shape[0], -1)
+    flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(turned)
+    if flip is not None:
+        seen = cv2.flip(seen, flip).reshape(seen.shape)
+    return np.ascontiguousarray(seen)
 
 
 def _by_vips(data: bytes, form: str, size_wh: tuple[int, int]) -> U16 | None:

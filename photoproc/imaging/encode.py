@@ -1,7 +1,6 @@
 """Pixels to files: what a recipe's output asks for, PNG for masks, WebP for previews."""
 
 import io
-import zlib
 
 import cv2
 import numpy as np
@@ -10,17 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from photoproc.errors import TaskError
-from photoproc.imaging import metadata
+from photoproc.imaging import metadata, png
 from photoproc.parts import Output
 
 U8 = NDArray[np.uint8]
 U16 = NDArray[np.uint16]
 
-# Figures: tests/benchmarks/encoders.py.
-# libspng: level 3 with the "up" filter is as small as Pillow's default within a few per cent, at a
-# tenth of the time on 12-megapixel cutouts.
-_LEVEL = 3
-_FILTER = "up"
+_TIFF_LEVEL = 3
 _WEBP_METHOD = 2
 _WEBP_LOSSLESS_EFFORT = 0
 _AVIF_SPEED = 8
@@ -47,7 +42,7 @@ def encode(picture: U8 | U16, output: Output, *, icc: bytes | None, exif: bytes 
     if form in ("png", "tiff"):
         values = picture if output.depth == "input" else to_8bit(picture)
         if form == "png":
-            return _with_chunks(_png(values, profile), kept, output.dpi)
+            return png.write(values, icc=profile, exif=kept, dpi=output.dpi)
         return metadata.into_tiff(_tiff(values, profile), kept, dpi=output.dpi)
     eight = to_8bit(picture)
     if form == "jpeg":
@@ -68,7 +63,7 @@ def to_8bit(picture: U8 | U16) -> U8:
 
 def to_png(picture: U8 | U16, icc: bytes | None = None) -> bytes:
     """PNG of a gray (H × W), RGB or RGBA (H × W × 3 or 4) picture, with the profile it is in."""
-    return _with_chunks(_png(picture, icc), None, None)
+    return png.write(picture, icc=icc)
 
 
 def to_jpeg(
@@ -130,37 +125,9 @@ def _for_vips(picture: U8 | U16, icc: bytes | None) -> pyvips.Image:
     return image
 
 
-def _png(picture: U8 | U16, icc: bytes | None) -> bytes:
-    data: bytes = _for_vips(picture, icc).pngsave_buffer(compression=_LEVEL, filter=_FILTER, keep="icc")
-    return data
-
-
-def _with_chunks(png: bytes, exif: bytes | None, dpi: int | None) -> bytes:
-    """A PNG with EXIF and a density, and with no other density.
-
-    libvips claims 25 dpi where it knows no density, which prints a photo metres wide.
-    """
-    at, head = 8, png[:8]
-    while (kind := png[at + 4 : at + 8]) != b"IDAT":
-        end = at + 12 + int.from_bytes(png[at : at + 4])
-        if kind != b"pHYs":
-            head += png[at:end]
-        at = end
-    if dpi is not None:
-        per_metre = round(dpi / 0.0254).to_bytes(4)
-        head += _chunk(b"pHYs", per_metre + per_metre + b"\1")
-    if exif:
-        head += _chunk(b"eXIf", exif)
-    return head + png[at:]
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return len(body).to_bytes(4) + kind + body + zlib.crc32(kind + body).to_bytes(4)
-
-
 def _tiff(picture: U8 | U16, icc: bytes | None) -> bytes:
     data: bytes = _for_vips(picture, icc).tiffsave_buffer(
-        compression="deflate", level=_LEVEL, predictor="horizontal", keep="icc"
+        compression="deflate", level=_TIFF_LEVEL, predictor="horizontal", keep="icc"
     )
     return data
 
