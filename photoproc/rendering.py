@@ -115,15 +115,14 @@ def _coarse(layers: Layers, frame: framing.Frame, size_wh: tuple[int, int]) -> t
     step = int(min(own / (2 * out) for own, out in zip(frame.size_wh, size_wh, strict=True)))
     if step < 2:
         return layers, replace(frame, out_wh=size_wh)
-    skipped = np.s_[::step, ::step]
-    photo = np.ascontiguousarray(layers.photo[skipped])
+    photo = compose.every(layers.photo, step)
     same = layers.colours is layers.photo
     coarse = replace(
         layers,
         photo=photo,
-        colours=photo if same else np.ascontiguousarray(layers.colours[skipped]),
-        own=None if layers.own is None else np.ascontiguousarray(layers.own[skipped]),
-        alpha=None if layers.alpha is None else np.ascontiguousarray(layers.alpha[skipped]),
+        colours=photo if same else compose.every(layers.colours, step),
+        own=None if layers.own is None else compose.every(layers.own, step),
+        alpha=None if layers.alpha is None else compose.every(layers.alpha, step),
     )
     across, down = frame.centre_xy
     wide, high = frame.size_wh

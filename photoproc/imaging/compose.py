@@ -4,7 +4,7 @@ Pictures are uint8 or uint16 (height × width × 3 RGB or 4 RGBA); alpha and mas
 """
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ Samples = U8
 """8 or 16 bits a sample; there is no type for either that numpy's and OpenCV's own take."""
 
 
-_STRIP_OUT = 32
+_STRIP_OUT = 64
 """Rows of a small picture that are made at once."""
 
 
@@ -55,44 +55,73 @@ def shrink_picture(picture: U8, size_wh: tuple[int, int]) -> U8:
     if picture.shape[:2] == (height, width):
         return picture
     step = max(1, min(picture.shape[0] // (2 * height), picture.shape[1] // (2 * width)))
-    rough = np.ascontiguousarray(picture[::step, ::step])
-    return cv2.resize(rough, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return cv2.resize(every(picture, step), size_wh, interpolation=cv2.INTER_AREA).astype(
+        np.uint8, copy=False
+    )
 
 
 def scale_mask(mask: U8, size_wh: tuple[int, int]) -> U8:
     """A mask (height × width, uint8) at another size, by Pillow's Lanczos as rembg does it.
 
-    OpenCV's Lanczos saves 20 ms on 12 megapixels, but faint masks (`rocket.jpg`) come out with 0.6 %
-    less soft IoU, and photos smaller than the mask with 2 %.
+    Pillow makes its rows as long as they are to be; the many rows between them are sums of six of those,
+    which matrix products make three times faster, within a step of 255. OpenCV's Lanczos is as fast, but
+    faint masks (`rocket.jpg`) come out with 0.6 % less soft IoU, and photos smaller than the mask with 2 %.
     """
-    if mask.shape == (size_wh[1], size_wh[0]):
+    width, height = size_wh
+    if mask.shape == (height, width):
         return mask
-    return np.asarray(Image.fromarray(mask).resize(size_wh, Image.Resampling.LANCZOS))
+    if height < 2 * len(mask):
+        return np.asarray(Image.fromarray(mask).resize(size_wh, Image.Resampling.LANCZOS))
+    wide = np.asarray(Image.fromarray(mask).resize((width, len(mask)), Image.Resampling.LANCZOS), np.float32)
+    out = np.empty((height, width), np.uint8)
+    for top in range(0, height, _STRIP_OUT):
+        bottom = min(top + _STRIP_OUT, height)
+        rows, shares = _lanczos(top, bottom, len(mask), height)
+        out[top:bottom] = (shares @ wide[rows] + 0.5).clip(0, 255)
+    return out
 
 
-def shrink_cutout(picture: Samples, size_wh: tuple[int, int]) -> Samples:
-    """A finished picture, height × width or × 3 or × 4 (RGBA), at a smaller size for a preview.
+def _lanczos(top: int, bottom: int, given: int, wanted: int) -> tuple[slice, NDArray[np.float32]]:
+    """Which of `given` rows become those from `top` to `bottom` of `wanted`, more, rows; and the share of
+    each in each of them, by the Lanczos kernel sinc(x) sinc(x / 3) of the rows' distance x, |x| < 3."""
+    centres = (np.arange(top, bottom) + 0.5) * given / wanted - 0.5
+    first, last = max(0, int(centres[0] - 2)), min(given - 1, int(centres[-1] + 3))
+    distance = np.abs(centres[:, None] - np.arange(first, last + 1))
+    kernel = np.where(distance < 3, np.sinc(distance) * np.sinc(distance / 3), 0)
+    shares = kernel / kernel.sum(axis=1, keepdims=True)
+    return slice(first, last + 1), shares.astype(np.float32)
+
+
+def shrink_cutout(picture: Samples, size_wh: tuple[int, int]) -> U8:
+    """A finished picture, height × width or × 3 or × 4 (RGBA), at a smaller size for looking at, in 8 bits.
 
     Rows and columns are skipped down to about twice the size, only the rest is averaged; RGBA some rows at
-    a time, so that no large picture is there as floats.
+    a time, so that no large picture is there in wider numbers.
     """
     height, width = picture.shape[:2]
-    step = max(1, min(width // (2 * size_wh[0]), height // (2 * size_wh[1])))
-    part = picture[::step, ::step]
+    part = every(picture, max(1, min(width // (2 * size_wh[0]), height // (2 * size_wh[1]))))
+    if part.dtype == np.uint16:
+        part = cv2.convertScaleAbs(part, alpha=1 / 257).astype(np.uint8, copy=False)
     if part.ndim == 2 or part.shape[2] == 3:
-        rough = np.ascontiguousarray(part)
-        return cv2.resize(rough, size_wh, interpolation=cv2.INTER_AREA).astype(picture.dtype, copy=False)
-    full = np.float32(np.iinfo(picture.dtype).max)
-    out = np.empty((size_wh[1], size_wh[0], 4), picture.dtype)
+        return cv2.resize(part, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    out = np.empty((size_wh[1], size_wh[0], 4), np.uint8)
     for top in range(0, size_wh[1], _STRIP_OUT):
         rows, shares = _averaged(top, min(top + _STRIP_OUT, size_wh[1]), len(part) / size_wh[1])
-        values = part[rows].astype(np.float32)
-        values[..., :3] *= values[..., 3:] / full  # or what is transparent would darken the edge
-        narrow = cv2.resize(values, (size_wh[0], len(values)), interpolation=cv2.INTER_AREA)
-        small = np.tensordot(shares, narrow, 1)
-        small[..., :3] *= full / np.maximum(small[..., 3:], np.float32(1e-3))
-        out[top : top + len(small)] = np.rint(small).clip(0, full)
+        alpha = np.ascontiguousarray(part[rows][..., 3:])
+        # Times alpha, or what is transparent would darken the edge: up to 255 × 255, all of which counts.
+        seen = cv2.multiply(part[rows], cv2.merge([alpha] * 4), dtype=cv2.CV_16U)
+        cv2.insertChannel(alpha.astype(np.uint16) * 255, seen, 3)
+        narrow = cv2.resize(seen, (size_wh[0], len(seen)), interpolation=cv2.INTER_AREA).astype(np.float32)
+        small: Any = np.tensordot(shares, narrow, 1)
+        seen_of = cv2.extractChannel(small, 3)
+        small = cv2.multiply(small, cv2.merge([255 / np.maximum(seen_of, np.float32(0.5))] * 4))
+        out[top : top + len(small)] = cv2.convertScaleAbs(cv2.insertChannel(seen_of / 255, small, 3))
     return out
+
+
+def every(values: Samples, step: int) -> Samples:
+    """Every `step`-th row and column."""
+    return values if step == 1 else np.take(values[::step], range(0, values.shape[1], step), axis=1)
 
 
 def _averaged(top: int, bottom: int, ratio: float) -> tuple[slice, NDArray[np.float32]]:
@@ -150,9 +179,10 @@ def compose(
 
 def _on_nothing(rgb: Samples, alpha: U8) -> Samples:
     # What was removed leaves the file too: zero, not hidden under a zero alpha.
-    out = np.zeros((*alpha.shape, 4), rgb.dtype)
-    kept = alpha if rgb.dtype == np.uint8 else alpha.astype(np.uint16) * 257
-    cv2.mixChannels([cv2.copyTo(rgb, alpha), kept], [out], [0, 0, 1, 1, 2, 2, 3, 3])
+    out = np.empty((*alpha.shape, 4), rgb.dtype)
+    for rows in backdrop.strips(rgb):
+        kept = alpha[rows] if rgb.dtype == np.uint8 else alpha[rows].astype(np.uint16) * 257
+        cv2.mixChannels([cv2.copyTo(rgb[rows], alpha[rows]), kept], [out[rows]], [0, 0, 1, 1, 2, 2, 3, 3])
     return out
 
 

@@ -42,11 +42,8 @@ def write(
     if exif:
         parts.append(_chunk(b"eXIf", exif))
     packer = isal_zlib.compressobj(_LEVEL)
-    data = b"".join([*(packer.compress(rows) for rows in _filtered(picture)), packer.flush()])
-    parts += [
-        _chunk(b"IDAT", data[start : start + _MOST_IN_CHUNK]) for start in range(0, len(data), _MOST_IN_CHUNK)
-    ]
-    return b"".join([*parts, _chunk(b"IEND", b"")])
+    data = [*map(packer.compress, _filtered(picture)), packer.flush()]
+    return b"".join([*parts, *_chunks(b"IDAT", data), _chunk(b"IEND", b"")])
 
 
 def _filtered(picture: U8 | U16) -> Iterator[U8]:
@@ -68,5 +65,20 @@ def _filtered(picture: U8 | U16) -> Iterator[U8]:
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
-    checksum = isal_zlib.crc32(body, isal_zlib.crc32(kind))
-    return b"".join([len(body).to_bytes(4), kind, body, checksum.to_bytes(4)])
+    return b"".join(_chunks(kind, [body]))
+
+
+def _chunks(kind: bytes, pieces: list[bytes]) -> Iterator[bytes]:
+    """The bytes of a chunk with this in it, as pieces; of several chunks where it is too much for one."""
+    taken = 0
+    while taken < len(pieces):
+        start, size = taken, 0
+        while taken < len(pieces) and (size == 0 or size + len(pieces[taken]) <= _MOST_IN_CHUNK):
+            size += len(pieces[taken])
+            taken += 1
+        checksum = isal_zlib.crc32(kind)
+        yield size.to_bytes(4) + kind
+        for piece in pieces[start:taken]:
+            checksum = isal_zlib.crc32(piece, checksum)
+            yield piece
+        yield checksum.to_bytes(4)

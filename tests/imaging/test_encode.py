@@ -98,7 +98,7 @@ def test_a_preview_is_a_webp_of_the_same_picture(mode: str) -> None:
     assert preview.info["icc_profile"] == srgb_profile()
     seen, meant = np.asarray(preview, int), np.asarray(original, int)
     assert np.abs(seen - meant)[128:].mean() < 4
-    assert np.array_equal(seen[..., 3:], meant[..., 3:])
+    assert np.abs(seen - meant)[..., 3:].max(initial=0) <= 2
 
 
 @given(size_wh=st.tuples(st.integers(1, 60_000), st.integers(1, 60_000)), longest=st.integers(1, 2000))
