@@ -35,11 +35,12 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
 leaving.settle()
 settings = bootstrap.load_settings(sign_in=visitor.signs_in())  # or say now what is wrong with them
 
+doors = {"may_upload": visitor.may_upload} if settings.sign_in else {}
 bootstrap.check_address(settings, config.get_option("server.address"))
 
 app = st.App(
     "pages/dashboard.py",
-    middleware=[Middleware(Doors, hosts=settings.hosts)],
+    middleware=[Middleware(Doors, hosts=settings.hosts, **doors)],
     routes=[Mount("/api", create_api(bootstrap.service, origins=settings.origins))],
     lifespan=lifespan,
 )

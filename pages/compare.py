@@ -86,6 +86,7 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
     @st.fragment(run_every=2.0 if len(job.recipe.task_models) > 1 else None)
     @guarded
     def live() -> None:
+        opened(photos, job_id)  # it may not be shared any more
         forget_unwanted(job_id, st.session_state.get(f"compare-{job_id}"))
         summed_up = photos.findings_so_far(job_id, weight=chosen_weight(job_id))
         found = summed_up.comparison

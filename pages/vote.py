@@ -67,6 +67,7 @@ def one_vote(photos: PhotoService, job_id: str) -> None:
     @st.fragment(run_every=1.0)
     @guarded
     def measure() -> None:
+        opened(photos, job_id)  # it may not be shared any more
         # So that the pairs that differ most can come first.
         measured, of = photos.measure(job_id)
         if photos.standing(job_id)[0].final and measured == of:

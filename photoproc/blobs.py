@@ -50,7 +50,11 @@ from photoproc.models.catalogue import CATALOGUE
 log = structlog.get_logger()
 
 _COUNT_AGAIN_S = 60.0
-_RESERVE_BYTES = 8 << 20
+_RESERVE_BYTES = 64 << 20
+"""At most, and a sixteenth of what is free: to delete a job the database's log takes some 1.2 KB a task."""
+_LEAST_RESERVE_BYTES = 4 << 20
+_RECOUNT_S = 5.0
+"""How soon it is counted again before somebody is turned away."""
 _FORMULA = 1
 """Which formula of `imaging.certainty` the figures kept are of: count up with every change of it."""
 
@@ -202,6 +206,9 @@ class Blobs:
         """Delete a job's folder, and each photo and mask that no other job holds."""
         folder = self._root / "jobs" / job_id
         hashes = [file.name for file in files_in(folder / "photos")]
+        going = self._root / "tmp" / f"job-{uuid.uuid4().hex}"
+        with suppress(OSError):  # in one step, so that no half of it is ever taken for a job
+            folder = folder.rename(going)
         shutil.rmtree(folder, ignore_errors=True)
         self._collect(hashes)
         with self._counting:  # anew when somebody asks
@@ -369,7 +376,10 @@ class Blobs:
 
     def check_quota(self, coming_bytes: int = 0) -> None:
         """Raise ServiceError data_quota where the data folder holds all it may, or will after an upload."""
-        if self._quota_bytes and self.used_bytes() + coming_bytes > self._quota_bytes:
+        if not self._quota_bytes or self.used_bytes() + coming_bytes <= self._quota_bytes:
+            return
+        # What came in and was dropped again still counts until it is counted anew.
+        if self.used_bytes(since_s=_RECOUNT_S) + coming_bytes > self._quota_bytes:
             raise ServiceError(
                 "data_quota",
                 f"The data folder may hold {self._quota_bytes / 1e6:,.0f} MB, and holds "
@@ -381,14 +391,14 @@ class Blobs:
         """Bytes free on the data folder's disk."""
         return shutil.disk_usage(self._root).free
 
-    def used_bytes(self) -> int:
+    def used_bytes(self, *, since_s: float = _COUNT_AGAIN_S) -> int:
         """Bytes of all files, each counted once however often it is linked.
 
-        Counted once a minute at the most; what came in since is added.
+        Counted so many seconds ago at the most; what came in since is added.
         """
         with self._counting:  # who comes meanwhile waits for the one count
             counted_at, found = self._used
-            if time.monotonic() - counted_at > _COUNT_AGAIN_S:
+            if time.monotonic() - counted_at > since_s:
                 found = self._counted()
                 self._used = (time.monotonic(), found)
             return found
@@ -415,11 +425,12 @@ class Blobs:
     def keep_reserve(self) -> None:
         """Hold some room, for deleting on a full disk, where there is more than enough of it."""
         path = self._root / "reserve"
-        if path.exists() or self.free_bytes() < self._min_free_bytes + 4 * _RESERVE_BYTES:
+        size = min(_RESERVE_BYTES, (self.free_bytes() - self._min_free_bytes) // 16)
+        if path.exists() or size < _LEAST_RESERVE_BYTES:
             return
         try:
             with path.open("xb") as file:
-                file.write(bytes(_RESERVE_BYTES))  # written, since there are file systems without fallocate
+                file.write(bytes(size))  # written, since there are file systems without fallocate
         except OSError:
             path.unlink(missing_ok=True)
 

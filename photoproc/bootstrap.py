@@ -165,8 +165,14 @@ def runtime(settings: Settings | None = None) -> Runtime:
             raise ServiceError("stopping", "The server is stopping.", "Start it again.")
         if _runtime is None:
             configure_logging()
-            _runtime = Runtime(settings or load_settings())
-            _runtime.start()
+            try:
+                _runtime = Runtime(settings or load_settings())
+                _runtime.start()
+            except ServiceError as error:
+                told = f"{error.problem.message} {error.problem.advice}"
+                raise SystemExit(f"Photoproc cannot start.\n{told}") from None
+            except OSError as error:
+                raise SystemExit(f"Photoproc cannot start.\n{error}") from None
         return _runtime
 
 

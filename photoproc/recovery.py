@@ -22,6 +22,7 @@ log = structlog.get_logger()
 def opened(data: Path, *, is_alone: Callable[[], bool]) -> Store:
     """The store of a data folder; one that is damaged is begun anew, if no other server is at work on it.
 
+    So is one that never held a job where there are folders of jobs: it was lost, or emptied by a power cut.
     The new one is made beside it and takes its place once every job is in it: until then all is as it was,
     whenever the program ends. Folders that say too little are moved to `jobs-lost`, so that nobody takes
     them for rubbish. What was lost is noted in the new one (`Store.notice`). One caller at a time. Raises
@@ -31,10 +32,20 @@ def opened(data: Path, *, is_alone: Callable[[], bool]) -> Store:
     if whole.exists() and not folder.exists():  # the program ended between the two renames below
         whole.rename(folder)
     try:
-        return _whole(folder)
+        store = _whole(folder)
     except ServiceError as error:
-        if error.problem.code != "store_damaged" or not is_alone():
+        if error.problem.code != "store_damaged":
             raise
+        if not is_alone():
+            raise ServiceError(
+                "store_damaged",
+                "The store's database is damaged, and another server is at work on this data folder.",
+                "Stop the other servers, then start one: it finds the jobs again from their folders.",
+            ) from error
+    else:
+        if not (store.untouched and any(map(journal.is_there, entries(data / "jobs"))) and is_alone()):
+            return store
+        store.close()
     aside = folder.with_name(f"store-damaged-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1000:03}")
     for unfinished in (whole, data / "store-restoring"):
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -65,9 +76,9 @@ def _restore(data: Path, target: Path, aside: str) -> None:
         store.keep_notice(
             Problem(
                 code="store_restored",
-                message=f"The database was damaged. {len(kept):,} jobs with {sum(kept):,} finished tasks "
-                "were found again in their folders; votes, tags people gave, saved recipes, time trials and "
-                "who jobs were shared with are lost" + (beside.format(len(lost)) if lost else "."),
+                message=f"The database was damaged or lost. {len(kept):,} jobs with {sum(kept):,} finished "
+                "tasks were found again in their folders; votes, tags people gave, saved recipes, time "
+                "trials and who jobs were shared with are lost" + (beside.format(len(lost)) if lost else "."),
                 advice=f"The damaged one is kept as {aside} in the data folder.",
             )
         )
@@ -121,7 +132,7 @@ def _restored(store: Store, folder: Path, found: journal.Journal) -> int | None:
     except (PhotoprocError, KeyError, TypeError, ValueError) as error:  # of another version, or damaged
         log.warning("job_not_restored", job=folder.name, why=str(error))
         return None
-    store.create_job(
+    job_id = store.create_job(
         job_id=folder.name,
         title=title,
         recipe=recipe,
@@ -131,6 +142,9 @@ def _restored(store: Store, folder: Path, found: journal.Journal) -> int | None:
         key=key if isinstance(key, str) else None,
         owner=owner,
     )
+    if job_id != folder.name:  # handed in twice at once, of which one was acknowledged
+        log.warning("job_not_restored", job=folder.name, why=f"it is {job_id}")
+        return None
     models = recipe.task_models
     numbers = range(len(photos) * len(models))
     ended = {

@@ -115,7 +115,7 @@ class PhotoService(Submissions, Pictures, Decisions):
         kind, _, name = (self._links.subject(token) or "").partition(":")
         if kind != DASHBOARD or (self.settings.sign_in and not name):
             return None
-        return Person(name, sees_all=self.sees_all(name))
+        return Person(name, sees_all=self.sees_all(name), on_page=True)
 
     def sees_all(self, name: str) -> bool:
         """Whether somebody of this name sees everybody's jobs: an admin, or where nobody signs in anybody."""

@@ -372,7 +372,8 @@ class Store(Queue, Votebook, TagBook, Shelf):
         """Have tasks of a job that was just recorded end as they did: by number, see `journal.Journal`."""
         with self._db.change() as cache:
             progress = self._progress(job_id)
-            assert progress is not None
+            if progress is None:
+                raise not_found("job")
             groups: dict[tuple[TaskState, bool], list[int]] = {}
             last = 0.0
             for number, one in sorted(ended.items()):

@@ -1,5 +1,6 @@
 """Finished jobs go when their time is over, whatever the clock does; what is deleted leaves nothing."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,3 +174,14 @@ def test_what_comes_in_counts_at_once(settings: Settings, tmp_path: Path) -> Non
         take()
     assert code_of(take) == "data_quota"
     assert sum(path.stat().st_size for path in (tmp_path / "tmp").iterdir()) == 3_000_000
+
+
+def test_what_came_and_was_dropped_again_takes_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("photoproc.blobs._RECOUNT_S", 0.0)
+    blobs = Blobs(tmp_path, min_free_bytes=0, quota_bytes=3_000_000)
+    dropped = blobs.incoming()
+    dropped.write(bytes(2_900_000), max_bytes=10_000_000)
+    dropped.discard()
+    assert blobs.receive(io.BytesIO(bytes(2_000_000)), max_bytes=10_000_000).byte_count == 2_000_000

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,7 +60,12 @@ def cut(path: Path) -> None:
     os.truncate(path, 5000)
 
 
-@pytest.mark.parametrize("wreck", [garbage, torn, cut])
+def empty(path: Path) -> None:
+    """A power cut left nothing in it."""
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("wreck", [garbage, torn, cut, empty, Path.unlink])
 def test_whatever_is_wrong_with_the_database_jobs_are_found_again(
     desk: Desk, wreck: Callable[[Path], None]
 ) -> None:
@@ -74,6 +80,43 @@ def test_whatever_is_wrong_with_the_database_jobs_are_found_again(
     assert sorted(store.job_ids()) == sorted(jobs)
     assert {store.job(one).state for one in jobs} == {JobState.DONE}
     assert len(list(desk.settings.data_dir.glob("store-damaged-*"))) == 1
+    assert store.notice() is not None
+    swept(desk, store)
+    assert sorted(path.name for path in (desk.settings.data_dir / "jobs").iterdir()) == sorted(jobs)
+    store.close()
+
+
+def test_a_store_without_a_job_where_there_is_no_folder_of_one_is_a_new_one(settings: Settings) -> None:
+    for _ in range(2):
+        store = opened(settings.data_dir, is_alone=lambda: True)
+        assert store.notice() is None
+        store.close()
+
+
+def test_of_a_job_that_was_handed_in_twice_at_once_the_first_is_found_again(desk: Desk) -> None:
+    job = desk.submit("a.png", key="once")
+    desk.run()
+    folder = desk.settings.data_dir / "jobs" / job.id
+    twin = folder.with_name("f" * 32)  # of the one that lost, whose server was killed before it was removed
+    shutil.copytree(folder, twin)
+    store = found_again(desk)
+    assert list(store.job_ids()) == [job.id]
+    assert store.job(job.id).counts == Counts(done=1)
+    assert not twin.exists()
+    store.close()
+
+
+def test_a_job_that_was_being_deleted_does_not_come_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, job = desk.submit("a.png"), desk.submit("b.png")
+    desk.run()
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            desk.service.delete(job.id)
+    store = found_again(desk)
+    assert list(store.job_ids()) == [kept.id]
+    swept(desk, store)
+    assert list((desk.settings.data_dir / "tmp").iterdir()) == []
     store.close()
 
 

@@ -2,13 +2,15 @@
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_UPLOADS = "/_stcore/upload_file"
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _PAGES = (
     # Streamlit's page has inline scripts and styles, its charts compile their expressions, and the scripts of
@@ -36,11 +38,20 @@ class Doors:
     """ASGI middleware. A request by a name the server does not have is answered 421, a socket is closed.
 
     `hosts` are the names it has besides its own ("*": whatever it is called). A site may have a name of its
-    own resolve to this machine; its pages would be of the same origin as ours then.
+    own resolve to this machine; its pages would be of the same origin as ours then. `may_upload` says of a
+    browser's cookies whether it may send files to the dashboard, which keeps them in memory; else it is
+    answered 401.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Sequence[str] = (),
+        may_upload: Callable[[Mapping[str, str]], bool] = lambda _: True,
+    ) -> None:
         self._app = app
+        self._may_upload = may_upload
         self._hosts = {host.lower() for host in (*hosts, *LOCAL_NAMES, socket.gethostname())}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,6 +61,10 @@ class Doors:
         host = Headers(scope=scope).get("host", "")
         if host and not self._has(host_name(host)):
             await self._turn_away(host, scope, receive, send)
+            return
+        if _UPLOADS in scope["path"] and not self._may_upload(HTTPConnection(scope).cookies):
+            told = PlainTextResponse("Sign in, then send it again.", status_code=401, headers=_HEADERS)
+            await told(scope, receive, send)
             return
 
         async def answer(message: Message) -> None:

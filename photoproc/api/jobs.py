@@ -201,7 +201,7 @@ def recipe_called(service: PhotoService, text: str, caller: Person) -> Recipe:
     if text.startswith("{"):
         return Recipe.from_json(text)
     try:
-        return service.recipe(text, caller.name)
+        return service.recipe(text, caller.shelf)
     except ServiceError as error:
         raise RecipeError(
             "invalid_recipe",
@@ -225,9 +225,10 @@ def check_quota(service: PhotoService, caller: Person, more: int) -> None:
     """Raise quota_exceeded where a key would have too many unfinished tasks with so many more."""
     limit = service.settings.max_queued_tasks_per_key
     if caller.name and more and service.unfinished_tasks(caller.name) + more > limit:
+        whose = "You" if caller.on_page else "This key"
         problem = Problem(
             code="quota_exceeded",
-            message=f"This key would have more than {limit:,} unfinished tasks.",
+            message=f"{whose} would have more than {limit:,} unfinished tasks.",
             advice="Wait until some are finished, cancel a job, or send fewer photos.",
         )
         raise ApiError(problem, headers={"Retry-After": "30"})

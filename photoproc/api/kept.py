@@ -59,7 +59,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
         """Recipes that come with the program, and those the caller has saved."""
         photos = service()
         ours = {name: photos.recipe(name, "") for name in presets.BUILT_IN}
-        saved = photos.recipes(caller.name)
+        saved = photos.recipes(caller.shelf)
         return RecipesOut(
             built_in=[_shown(name, one) for name, one in ours.items()],
             saved=[_shown(name, one) for name, one in saved.items()],
@@ -69,12 +69,12 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     async def save(request: Request, caller: Called, name: _Name) -> RecipeOut:
         """Keep a recipe under a name; a job's form takes that name as `recipe`."""
         recipe = Recipe.from_json(await _small_body(request))
-        return _shown(await asyncio.to_thread(service().save_recipe, name, recipe, caller.name), recipe)
+        return _shown(await asyncio.to_thread(service().save_recipe, name, recipe, caller.shelf), recipe)
 
     @router.delete("/recipes/{name}", status_code=204, summary="Forget a recipe")
     def forget(caller: Called, name: _Name) -> None:
         """Forget a saved recipe; jobs made with it keep theirs."""
-        service().forget_recipe(name, caller.name)
+        service().forget_recipe(name, caller.shelf)
 
     @router.post(
         "/backgrounds",

@@ -49,7 +49,9 @@ def show_notice(service: PhotoService) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.warning(said(notice), icon=":material/warning:")
-        st.button("Understood", on_click=service.forget_notice)
+        if st.button("Understood"):
+            service.forget_notice()
+            st.rerun()
 
 
 def weights_words(weights: WeightsState) -> str:

@@ -53,15 +53,15 @@ def exact_time(then: float) -> str:
     return datetime.fromtimestamp(then, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-_ADDRESS = re.compile(r"(https?:(?=//)|www(?=\.)|@)", re.IGNORECASE)
+_ADDRESS = re.compile(r"(https?:(?=//)|www(?=\.))", re.IGNORECASE)
 _WORD_JOINER = "\u2060"
 
 
 def escaped(text: str) -> str:
     """Text that a user named, safe inside Streamlit's Markdown.
 
-    That makes links of what looks like a web or e-mail address, escaped or not; an invisible character
-    within keeps a name a name.
+    That makes links of what looks like a web address, escaped or not; an invisible character within keeps
+    a name a name.
     """
     plain = re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])", r"\\\1", text).replace("\n", " ")
     return _ADDRESS.sub(rf"\1{_WORD_JOINER}", plain)

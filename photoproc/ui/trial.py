@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from photoproc.errors import PhotoprocError
 from photoproc.measuring import rounds_for
 from photoproc.service import PhotoService
 from photoproc.timings import Interval, Ratio
@@ -12,6 +13,7 @@ from photoproc.trial_result import ModelFigures, Trial, TrialState
 from photoproc.ui.guard import guarded
 from photoproc.ui.text import ago, byte_size, duration, escaped, exact_time, plural, said, unbroken
 from photoproc.ui.timer import redraw_soon, stop_timer, this_fragment
+from photoproc.ui.visitor import visitor
 
 _HOW = """Each model has a child process of its own, like those that run jobs, and only one of them works at a
 time; the models take turns on each photo, another one first in each round. The first run of each loads it and
@@ -74,13 +76,22 @@ def _offer(photos: PhotoService, job_id: str, *, again: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         label = "Run the time trial again" if again else "Run a time trial"
         if st.button(label, icon=":material/timer:", key=f"trial-{job_id}"):
-            photos.start_trial(job_id)
-            st.rerun()
+            _start(photos, job_id)
         st.caption(
             f"Each model alone on this machine, in turn on the same {plural(count, 'photo')}, "
             f"{plural(rounds_for(count), 'round')}; this server’s jobs wait meanwhile.{takes}",
             width="content",
         )
+
+
+def _start(photos: PhotoService, job_id: str) -> None:
+    who = visitor(photos)
+    try:
+        photos.start_trial(job_id, by="" if who.sees_all else who.name)
+    except PhotoprocError as error:
+        st.error(said(error.problem), icon=":material/error:")
+    else:
+        st.rerun()
 
 
 def _show_progress(photos: PhotoService, trial: Trial, *, may_stop: bool) -> None:

@@ -3,10 +3,13 @@
 `st.user` is what the identity provider says, from a cookie that Streamlit signs.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
 from streamlit import config
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
 
 from photoproc.errors import ServiceError, not_found
 from photoproc.jobs import Job
@@ -26,6 +29,11 @@ def signs_in() -> bool:
     if there:  # whoever wrote it wanted a door, which must not stand open for a typing error
         raise SystemExit(f"Photoproc cannot start: {there[0]} cannot be read. Is it valid TOML?")
     return False
+
+
+def may_upload(cookies: Mapping[str, str]) -> bool:
+    """Whether a browser with these cookies is one of somebody who signed in."""
+    return _get_signed_cookie_with_chunks(dict(cookies), USER_COOKIE_NAME) is not None
 
 
 def visitor(photos: PhotoService) -> Person:

@@ -106,17 +106,17 @@ def test_a_dashboards_link_opens_what_its_person_may_see_now(
     client: TestClient, running: Runtime, change: Changed
 ) -> None:
     everything, anna, root = (running.service.sign(dashboard_of(name)) for name in ("", "anna@a", "root@a"))
-    assert running.service.seen_through(everything) == Person("", sees_all=True)
+    assert running.service.seen_through(everything) == Person("", sees_all=True, on_page=True)
     change(sign_in=True, admins="Root@a")
     assert running.service.seen_through(everything) is None, "from before people had to sign in"
-    assert running.service.seen_through(anna) == Person("anna@a")
-    assert running.service.seen_through(root) == Person("root@a", sees_all=True)
+    assert running.service.seen_through(anna) == Person("anna@a", on_page=True)
+    assert running.service.seen_through(root) == Person("root@a", sees_all=True, on_page=True)
     assert running.service.seen_through(running.service.sign("0" * 32)) is None
     check_problem(client.get("/v1/jobs"), 401, "key_missing")
     check_problem(client.get("/v1/jobs", headers=with_key(everything)), 401, "key_missing")
     assert client.get("/v1/jobs", headers=with_key(anna)).status_code == 200
     change(admins="")
-    assert running.service.seen_through(root) == Person("root@a"), "no admin any more"
+    assert running.service.seen_through(root) == Person("root@a", on_page=True), "no admin any more"
 
 
 def test_the_dashboards_own_link_is_a_key(client: TestClient, running: Runtime, change: Changed) -> None:

@@ -15,7 +15,7 @@ from photoproc import presets
 from photoproc.bootstrap import Runtime
 from photoproc.parts import Colour, Face, Keep
 from photoproc.recipe import Recipe
-from photoproc.service import BACKGROUNDS, trying
+from photoproc.service import BACKGROUNDS, dashboard_of, trying
 from tests.api.conftest import Changed
 from tests.api.support import Api, check_problem, jpeg
 from tests.api.test_single import left
@@ -70,6 +70,23 @@ def test_everybody_has_recipes_of_their_own(api: Api, change: Changed) -> None:
     check_problem(api.post({"a.jpg": jpeg()}, "Mine", with_key(BEN)), 422, "invalid_recipe")
     assert api.post({"a.jpg": jpeg()}, "Mine", with_key(ANNA)).status_code == 202
     assert api.client.delete("/v1/recipes/Mine", headers=with_key(ANNA)).status_code == 204
+
+
+def test_where_people_sign_in_a_page_has_the_teams_recipes(
+    api: Api, running: Runtime, change: Changed
+) -> None:
+    change(sign_in=True)
+    running.service.save_recipe("Shop white", Recipe.of_fields(RECIPE))  # as pages do
+    page = with_key(running.service.sign(dashboard_of("alice@example.org")))
+    assert [one["name"] for one in api.client.get("/v1/recipes", headers=page).json()["saved"]] == [
+        "Shop white"
+    ]
+    form = {"files": ("a.jpg", jpeg(seed=61))}
+    made = api.client.post("/v1/jobs", headers=page, files=form, data={"recipe": "Shop white"})
+    assert made.status_code == 202, made.text
+    assert made.json()["owner"] == "alice@example.org"
+    running.service.delete(made.json()["id"])
+    running.service.forget_recipe("Shop white", "")
 
 
 @pytest.mark.parametrize(

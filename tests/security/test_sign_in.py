@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
+from photoproc import presets
+from photoproc.recipe import Recipe
 from tests.pictures import encoded, picture
 from tests.security.provider import providing, secrets_toml
 from tests.server import ROOT, Server, free_port
@@ -68,16 +71,17 @@ def sign_in(page: Page, way: str, who: str) -> None:
     page.get_by_role("link", name=who, exact=True).click()
 
 
-def made_job(page: Page, seed: int) -> str:
-    """The address of a job of one photo with two models, made on the Process page."""
-    page.goto("/?models=u2netp")
+def made_job(page: Page, seed: int, *models: str) -> str:
+    """The address of a job of one photo with one model or these, made on the Process page."""
+    chosen = "" if not models else presets.to_link(Recipe(models=models))
+    page.goto(f"/?recipe={chosen}" if chosen else "/")
     photo = encoded(picture(200, 150, seed=seed))
     page.locator("input[type=file]").first.set_input_files(
         {"name": f"photo {seed}.jpg", "mimeType": "image/jpeg", "buffer": photo}
     )
     page.get_by_role("button", name=re.compile("^(Process|Compare)")).last.click()
     page.wait_for_url("**/jobs?job=*")
-    expect(page.get_by_text(re.compile("1 of 1 done"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"(\d) of \1 done"))).to_be_visible()
     return page.url
 
 
@@ -146,6 +150,51 @@ def test_a_job_is_its_owners_until_it_is_shared_and_admins_see_all(enter: Enter)
     expect(alice.get_by_role("button", name="Share", exact=True)).to_be_visible()
     bob.goto(address)
     expect(bob.get_by_text("There is no such job")).to_be_visible()
+
+
+def test_a_comparison_that_is_shared_no_longer_goes_from_pages_that_show_it(
+    server: Server, enter: Enter
+) -> None:
+    alice, bob = enter("Alice"), enter("Bob")
+    address = made_job(alice, 4, "u2netp", "u2net").replace("/jobs?", "/compare?")
+    job = address.rpartition("=")[2]
+    alice.get_by_role("button", name="Share", exact=True).click()
+    alice.get_by_text("Everybody who is signed in").click()
+    expect(alice.get_by_role("button", name="Shared")).to_be_visible()
+    bob.goto(address)
+    charts = bob.get_by_text("Charts", exact=True)
+    expect(charts).to_be_visible()
+    server.store.share(job, False)
+    charts.click()
+    expect(bob.get_by_text("There is no such job")).to_be_visible()
+    expect(charts).to_have_count(0)
+
+
+def test_files_are_taken_into_memory_of_nobody_who_is_not_signed_in(browser: Browser, server: Server) -> None:
+    context = browser.new_context(base_url=server.url)
+    page = context.new_page()
+    sessions: list[str] = []
+    page.on(
+        "websocket", lambda socket: socket.on("framereceived", lambda data: sessions.extend(session(data)))
+    )
+    page.goto("/")
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    assert sessions
+    page.request.get(f"{server.url}/_stcore/host-config")
+    token = {one["name"]: one["value"] for one in context.cookies()}.get("_streamlit_xsrf", "")
+    answer = page.request.put(
+        f"{server.url}/_stcore/upload_file/{sessions[0]}/f",
+        multipart={"file": {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": bytes(1000)}},
+        headers={"X-Xsrftoken": token},
+    )
+    assert answer.status == 401
+    context.close()
+
+
+def session(frame: str | bytes) -> list[str]:
+    """The id of the session that a message of the server begins."""
+    message = ForwardMsg.FromString(frame) if isinstance(frame, bytes) else ForwardMsg()
+    return [message.new_session.initialize.session_id] if message.HasField("new_session") else []
 
 
 @pytest.mark.parametrize(("who", "known_by"), [("Mallory", "4|http"), ("Nameless", "5|http")])
