@@ -91,14 +91,10 @@ def made(
                 extras |= _sheet(picture, output, icc, warnings)
     with clock.step("preview"):
         size_wh = encode.preview_size(frame.out_wh, _PREVIEW_SIDE)
-        coarse, little = _coarse(layers, frame, size_wh)
         if compared and not small and max(frame.out_wh) > LEVEL_SIDE:
             picture = compose.shrink_cutout(picture, encode.preview_size(frame.out_wh, LEVEL_SIDE))
             level = encode.to_preview(encode.to_8bit(picture), icc)
-        preview = _dressed(coarse, little, output)[0] if small else compose.shrink_cutout(picture, size_wh)
-        before, inside = _cut(coarse.photo, coarse.own, little)
-        if inside is not None:  # nothing is beyond the photo
-            before = compose.compose(before, inside, Look(background=Keep()))
+        preview, before = _previews(layers, frame, output, size_wh, None if small else picture)
         return Made(
             data=data,
             size_wh=frame.out_wh,
@@ -108,6 +104,23 @@ def made(
             level=level,
             extras=extras,
         )
+
+
+def _previews(
+    layers: Layers, frame: framing.Frame, output: Output, size_wh: tuple[int, int], picture: Samples | None
+) -> tuple[Samples, Samples]:
+    """A small cutout, of `picture` where it was made, and the same part of the photo as it was."""
+    photo_wh = (layers.photo.shape[1], layers.photo.shape[0])
+    if picture is not None and frame.box is not None and layers.own is None and frame.inside(photo_wh):
+        left, top, right, bottom = frame.box
+        photo = layers.photo[top:bottom, left:right]
+        return compose.shrink_cutout(picture, size_wh), compose.shrink_cutout(photo, size_wh)
+    coarse, little = _coarse(layers, frame, size_wh)
+    made = _dressed(coarse, little, output)[0] if picture is None else compose.shrink_cutout(picture, size_wh)
+    before, inside = _cut(coarse.photo, coarse.own, little)
+    if inside is not None:  # nothing is beyond the photo
+        before = compose.compose(before, inside, Look(background=Keep()))
+    return made, before
 
 
 def _coarse(layers: Layers, frame: framing.Frame, size_wh: tuple[int, int]) -> tuple[Layers, framing.Frame]:

@@ -22,6 +22,9 @@ Samples = U8
 
 _STRIP_OUT = 64
 """Rows of a small picture that are made at once."""
+_MUCH_WIDER = 3
+_ROWS, _COLUMNS = 64, 16
+"""Of a large picture that are made smaller at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +42,29 @@ class Look:
 
 
 def shrink_for_model(rgb: U8, size_wh: tuple[int, int]) -> Image.Image:
-    """The photo at the model's input size, by exact Lanczos as rembg does it.
+    """The photo at the model's input size, by exact Lanczos as rembg does it, within a step of 255.
 
-    Faster filters (area, `reducing_gap`) move the mask by several per cent on busy pictures.
+    Faster filters (area, `reducing_gap`) move the mask by several per cent on busy pictures. Long rows are
+    shortened by matrix products, in a third of Pillow's time; the rest is Pillow's.
     """
+    if rgb.shape[1] >= _MUCH_WIDER * size_wh[0]:
+        rgb = _narrowed(rgb, size_wh[0])
     return Image.fromarray(rgb).resize(size_wh, Image.Resampling.LANCZOS)
+
+
+def _narrowed(rgb: U8, width: int) -> U8:
+    """A picture (height × width × 3) with shorter rows, as Pillow's first pass makes them."""
+    out = np.empty((len(rgb), width, 3), np.uint8)
+    groups = [
+        (slice(left, left + _COLUMNS), *_lanczos(left, min(left + _COLUMNS, width), rgb.shape[1], width))
+        for left in range(0, width, _COLUMNS)
+    ]
+    for top in range(0, len(rgb), _ROWS):
+        planes = np.concatenate(cv2.split(rgb[top : top + _ROWS]), dtype=np.float32)
+        narrow = np.hstack([planes[:, columns] @ shares.T for _, columns, shares in groups])
+        part = (narrow + 0.5).clip(0, 255).astype(np.uint8)
+        cv2.merge(np.vsplit(part, 3), out[top : top + _ROWS])
+    return out
 
 
 def shrink_picture(picture: U8, size_wh: tuple[int, int]) -> U8:
@@ -81,15 +102,19 @@ def scale_mask(mask: U8, size_wh: tuple[int, int]) -> U8:
     return out
 
 
-def _lanczos(top: int, bottom: int, given: int, wanted: int) -> tuple[slice, NDArray[np.float32]]:
-    """Which of `given` rows become those from `top` to `bottom` of `wanted`, more, rows; and the share of
-    each in each of them, by the Lanczos kernel sinc(x) sinc(x / 3) of the rows' distance x, |x| < 3."""
-    centres = (np.arange(top, bottom) + 0.5) * given / wanted - 0.5
-    first, last = max(0, int(centres[0] - 2)), min(given - 1, int(centres[-1] + 3))
-    distance = np.abs(centres[:, None] - np.arange(first, last + 1))
+def _lanczos(first: int, last: int, given: int, wanted: int) -> tuple[slice, NDArray[np.float32]]:
+    """Which of `given` samples become those from `first` to `last` (outside) of `wanted`, and the share of
+    each in each of them: by the kernel sinc(x) sinc(x / 3), |x| < 3, of their distance, counted in samples
+    of the coarser side."""
+    step = given / wanted
+    scale = max(1.0, step)
+    centres = (np.arange(first, last) + 0.5) * step - 0.5
+    left = max(0, int(np.ceil(centres[0] - 3 * scale)))
+    right = min(given, int(np.floor(centres[-1] + 3 * scale)) + 1)
+    distance = np.abs(centres[:, None] - np.arange(left, right)) / scale
     kernel = np.where(distance < 3, np.sinc(distance) * np.sinc(distance / 3), 0)
     shares = kernel / kernel.sum(axis=1, keepdims=True)
-    return slice(first, last + 1), shares.astype(np.float32)
+    return slice(left, right), shares.astype(np.float32)
 
 
 def shrink_cutout(picture: Samples, size_wh: tuple[int, int]) -> U8:
