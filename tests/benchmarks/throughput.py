@@ -1,9 +1,10 @@
-"""Photos per second: `rembg.remove` in a loop, and Photoproc from submit to last cutout.
+"""Photos per second: `rembg.remove` in a loop, `rembg p` over a folder, Photoproc from submit to last cutout.
 
-    python -m tests.benchmarks.throughput --megapixels 1 12 --model u2net
+    python -m tests.benchmarks [--megapixels 1 12 24] [--models u2net u2netp] [--json FILE]
 
-JPEG bytes in, transparent PNG out, the same photos for both, taken in turn (A B A B …). The ceiling is
-cores ÷ the time of one bare inference on one thread. Models are loaded and warm before the clock runs.
+JPEG bytes in, transparent PNG out, the same photos for all, taken in turn (A B C A B C …). The ceiling is
+cores ÷ the time of one bare inference on one thread; `alone` is one photo with nothing else to do, `of bare`
+that beside one bare inference on all cores. Models are loaded and warm before the clock runs.
 """
 
 import argparse
@@ -80,28 +81,31 @@ def run_photoproc(made: Runtime, model: str, files: list[Path]) -> tuple[float, 
 def measure(
     made: Runtime, peer: Peer, model: str, megapixels: float, photos: int, rounds: int
 ) -> dict[str, Any]:
-    """One row: medians over the rounds."""
-    ours, theirs, steps = [], [], []
+    """One row: medians over the rounds, in each of which everybody has the same photos."""
+    found: dict[str, list[float]] = {"remove": [], "folder": [], "photoproc": [], "alone_s": []}
+    steps: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         for lap in range(rounds + 1):
             files = [
                 Path(folder) / f"{lap}-{n}.jpg"
-                for n in range(photos if lap else made.settings.max_concurrent)
+                for n in range(photos + 1 if lap else made.settings.max_concurrent)
             ]
             for number, file in enumerate(files):
                 file.write_bytes(jpeg(megapixels, seed=1000 * lap + number))
-            other = peer.ask([str(file) for file in files])
+            alone, files = files[:1] if lap else [], files[1:] if lap else files
+            names = [str(file) for file in files]
+            others = {what: peer.ask([what, names]) for what in ("remove", "folder")}
             own, detail = run_photoproc(made, model, files)
-            if lap:  # the first lap warms both up
-                theirs.append(photos / other)
-                ours.append(photos / own)
+            if lap:  # the first lap warms everybody up
+                for what, took in {**others, "photoproc": own}.items():
+                    found[what].append(photos / took)
+                found["alone_s"].append(run_photoproc(made, model, alone)[0])
                 steps.append(detail)
     return {
         "megapixels": megapixels,
         "photos": photos,
         "rounds": rounds,
-        "rembg_photos_per_s": statistics.median(theirs),
-        "photoproc_photos_per_s": statistics.median(ours),
+        **{what: statistics.median(values) for what, values in found.items()},
         "steps_s": {step: statistics.median(lap[step] for lap in steps) for step in STEPS},
     }
 
@@ -111,34 +115,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--megapixels", type=float, nargs="+", default=[1, 12])
-    parser.add_argument("--model", default="u2net")
-    parser.add_argument("--photos", type=int, default=8)
+    parser.add_argument("--megapixels", type=float, nargs="+", default=[1, 12, 24])
+    parser.add_argument("--models", nargs="+", default=["u2net", "u2netp"])
+    parser.add_argument("--photos", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        model_dir = os.environ.get("PHOTOPROC_MODEL_DIR")
-        found = Weights(Path(model_dir) if model_dir else None)
-        bootstrap.configure_logging(logging.WARNING)
-        made = Runtime(
-            Settings(data_dir=Path(folder), model_dir=found.folders()[0], default_model=options.model)
-        )
-        made.start()
-        weights = wait_for_weights(made, options.model)
-        ceiling = Peer("ceiling", options.model, str(weights))
-        peer = Peer("rembg", options.model, str(weights))
-        try:
-            single = ceiling.ask(10)
-            rows = [
-                measure(made, peer, options.model, size, options.photos, options.rounds)
-                for size in options.megapixels
-            ]
-        finally:
-            made.stop()
-            peer.close()
-            ceiling.close()
-    report(options.model, single, rows, options.json)
+    own = os.environ.get("PHOTOPROC_MODEL_DIR")
+    model_dir = Weights(Path(own) if own else None).folders()[0]
+    bootstrap.configure_logging(logging.WARNING)
+    print(machine())
+    found = []
+    for model in options.models:
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(measure_model(model, model_dir, Path(folder), options))
+        report(found[-1])
+    if options.json is not None:
+        options.json.write_text(json.dumps({"machine": machine(), "models": found}, indent=1))
+
+
+def measure_model(model: str, model_dir: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """All rows of a model, and what a bare inference takes."""
+    made = Runtime(Settings(data_dir=folder, model_dir=model_dir, default_model=model))
+    made.start()
+    peer = Peer(model, str(wait_for_weights(made, model)))
+    cores = os.cpu_count() or 1
+    try:
+        one, all_cores = peer.ask(["inference", 1, 10]), peer.ask(["inference", cores, 10])
+        rows = [
+            measure(made, peer, model, size, options.photos, options.rounds) for size in options.megapixels
+        ]
+    finally:
+        made.stop()
+        peer.close()
+    return {
+        "model": model,
+        "inference_s": one,
+        "inference_all_cores_s": all_cores,
+        "ceiling": cores / one,
+        "rows": rows,
+    }
 
 
 def wait_for_weights(made: Runtime, model: str) -> Path:
@@ -149,29 +165,28 @@ def wait_for_weights(made: Runtime, model: str) -> Path:
     return path
 
 
-def report(model: str, single_s: float, rows: list[dict[str, Any]], target: Path | None) -> None:
-    """Print the table; write everything as JSON where asked."""
-    limit = (os.cpu_count() or 1) / single_s
+def report(found: dict[str, Any]) -> None:
+    """Print the table of a model."""
+    limit, alone = found["ceiling"], found["inference_all_cores_s"]
     lines = [
         [
             f"{row['megapixels']:g} MP",
-            f"{row['rembg_photos_per_s']:.2f}",
-            f"{row['photoproc_photos_per_s']:.2f}",
-            f"{row['photoproc_photos_per_s'] / row['rembg_photos_per_s']:.2f}×",
-            f"{row['photoproc_photos_per_s'] / limit:.0%}",
+            *(f"{row[what]:.2f}" for what in ("remove", "folder", "photoproc")),
+            f"{row['photoproc'] / row['remove']:.2f}×",
+            f"{row['photoproc'] / limit:.0%}",
+            f"{row['alone_s']:.2f}",
+            f"{row['alone_s'] / alone:.2f}×",
             *(f"{row['steps_s'][step] * 1000:.0f}" for step in STEPS if step != "load"),
         ]
-        for row in rows
+        for row in found["rows"]
     ]
-    head = ["photos", "rembg/s", "photoproc/s", "ratio", "of ceiling"]
+    head = ["photos", "remove/s", "folder/s", "photoproc/s", "ratio", "of ceiling", "alone s", "of bare"]
     head += [f"{step} ms" for step in STEPS if step != "load"]
     print(
-        f"{machine()}\n{model}: one inference on one thread {single_s:.3f} s, ceiling {limit:.2f} photos/s\n"
+        f"\n{found['model']}: one bare inference on one thread {found['inference_s']:.3f} s, on all cores "
+        f"{alone:.3f} s; ceiling {limit:.2f} photos/s\n"
     )
     print(table(head, lines))
-    if target is not None:
-        found = {"machine": machine(), "model": model, "single_inference_s": single_s, "rows": rows}
-        target.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
