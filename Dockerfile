@@ -22,7 +22,8 @@ FROM libraries
 ENV PYTHONPATH=/app PHOTOPROC_DATA_DIR=/data PHOTOPROC_MODEL_DIR=/models
 # All addresses, of the container: the server refuses that unless people sign in, there are keys, or
 # PHOTOPROC_ALLOW_ANONYMOUS=1 says that its port is published to nobody else.
-ENV STREAMLIT_SERVER_ADDRESS=0.0.0.0 STREAMLIT_SERVER_PORT=8501
+# (With an address for the browser, Streamlit does not ask another host for its own when it starts.)
+ENV STREAMLIT_SERVER_ADDRESS=0.0.0.0 STREAMLIT_SERVER_PORT=8501 STREAMLIT_BROWSER_SERVER_ADDRESS=localhost
 RUN useradd --uid 10001 --create-home photoproc && mkdir /data && chown photoproc:photoproc /data
 COPY --from=weights --chown=photoproc:photoproc /models /models
 COPY .streamlit .streamlit

@@ -136,7 +136,6 @@ def build(source: Path, folder: Path, **args: str) -> Image:
         stages[list(stages)[-1]] = image
     assert image is not None
     image.at("/home/photoproc").mkdir(parents=True)
-    image.at("/tmp").mkdir()
     return image
 
 
@@ -145,7 +144,7 @@ def _begin(folder: Path, name: str, base: str, earlier: Image | None) -> Image:
     if earlier is not None:
         shutil.copytree(earlier.root, root)
         return replace(earlier, root=root, args={})
-    root.mkdir(parents=True)
+    (root / "tmp").mkdir(parents=True)
     venv = folder / "venv"
     assert not venv.exists(), "one base image, as there is one Python"
     make = ["uv", "venv", "--quiet", "--seed", "--python", sys.executable]
