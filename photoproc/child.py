@@ -57,6 +57,8 @@ class Order:
     """What is known already of how much the model disagrees with itself about the photo."""
     longest: int | None = None
     """For a live preview: the photo is taken this small, and only a preview is made."""
+    alone: bool = False
+    """Nothing else waits: the model runs on all cores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,12 +153,13 @@ def warm_up_inspecting() -> int:
 def run(order: Order) -> Report:
     """Carry out an order. Problems of the photo or the model are reported, not raised."""
     machine.forget_peak()
-    report = _carry_out(order)
+    threads = max(machine.cores(), _Threads.count) if order.alone else _Threads.count
+    report = _carry_out(order, threads)
     ran = "inference" in (report.seconds or {})
-    return replace(report, peak_bytes=machine.peak_bytes(), threads=_Threads.count if ran else None)
+    return replace(report, peak_bytes=machine.peak_bytes(), threads=threads if ran else None)
 
 
-def _carry_out(order: Order) -> Report:
+def _carry_out(order: Order, threads: int) -> Report:
     from photoproc.pipeline import Model
 
     seconds: dict[str, float] = {}
@@ -174,6 +177,7 @@ def _carry_out(order: Order) -> Report:
             refiner=order.refiner,
             uncertainty=order.uncertainty,
             longest=order.longest,
+            threads=threads,
             seconds=seconds,
         )
     except PhotoprocError as error:

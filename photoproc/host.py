@@ -5,13 +5,15 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+from photoproc import machine
+
 
 def host() -> Mapping[str, str | int]:
     """The system, the processor, how many of its cores this process may use, the memory in bytes, Python."""
     found: dict[str, str | int] = {
         "system": platform.platform(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": machine.cores(),
         "python": platform.python_version(),
     }
     if hasattr(os, "sysconf"):

@@ -14,6 +14,11 @@ _COUNTED = 8
 """Its columns without those of guests, which are in the first two already."""
 
 
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def forget_peak() -> bool:
     """Have the kernel measure the most memory of this process anew from now on; whether it does."""
     try:

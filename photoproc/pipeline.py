@@ -85,6 +85,7 @@ class Pipeline:
         refiner: Path | None = None,
         uncertainty: float | None = None,
         longest: int | None = None,
+        threads: int | None = None,
         seconds: dict[str, float] | None = None,
     ) -> Result:
         """Make the cutouts of a photo: one, or one a face.
@@ -93,11 +94,12 @@ class Pipeline:
         this photo where it is known already (a damaged one is made again); `background` and `refiner`
         are the files of the recipe's background picture and of ViTMatte's weights. `uncertainty` is what is
         known already of this model and photo. With `longest` the photo is taken that small and only previews
-        are made, without a check of certainty. `seconds` is filled step by step, for who
-        wants to know them also of a run that fails. Raises PhotoError, ModelError, and TaskError:
-        `no_face` where the recipe skips photos without one, and what the recipe asks for in vain.
+        are made, without a check of certainty. `threads` are the model's now. `seconds` is filled
+        step by step, for who wants to know them also of a run that fails. Raises PhotoError, ModelError, and
+        TaskError: `no_face` where the recipe skips photos without one, and what the recipe asks for in vain.
         """
         clock = Stopwatch({} if seconds is None else seconds)
+        self._matting.threads = threads or self._threads
         with clock.step("decode"):
             asked = recipe.size
             pixels, recipe, scale = _decoded(photo, recipe, max_pixels=max_pixels, longest=longest)

@@ -4,7 +4,7 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -378,6 +378,7 @@ class Worker:
             background=self._background(claim),
             refiner=refiner,
             uncertainty=uncertainty,
+            alone=self._is_alone(claim),
         )
         try:
             future = self._engine.submit(child.run, order)
@@ -388,6 +389,15 @@ class Worker:
         flight = _Flight(claim=claim, future=future, mask_from_cache=mask is not None, spec=spec)
         self._flights.append(flight)
         return True
+
+    def _is_alone(self, claim: Claim) -> bool:
+        """Whether a task is all that is to be done. One of several is not: their times are compared."""
+        if self._flights:
+            return False
+        with suppress(ServiceError):  # deleted meanwhile
+            if self._store.job(claim.job_id).counts.total == 1:
+                return not self._store.queued_models([NO_MODEL, *self._weights.ready()])
+        return False
 
     def _background(self, claim: Claim) -> Path | None:
         picture = claim.recipe.picture

@@ -192,6 +192,21 @@ def test_a_hold_begins_only_after_what_is_being_claimed(
     assert held.is_set()
 
 
+def test_only_a_photo_with_nothing_beside_it_has_all_cores(world: World) -> None:
+    lone = world.submit(1)
+    world.round(answer=None)
+    assert [order.alone for order in world.orders()] == [True]
+    world.submit(1)  # comes while the other runs
+    world.round(answer=None)
+    assert [order.alone for order in world.orders()][-1] is False
+    world.finish(lone)
+    pair, several = world.submit(1), world.submit(3)
+    before = len(world.engine.calls)
+    world.finish(pair)
+    world.finish(several)
+    assert not any(order.alone for order in world.orders()[before:]), "the last of several is one of them"
+
+
 def test_what_is_published_is_what_the_child_reported(world: World) -> None:
     job = world.submit(1)
     world.finish(job)

@@ -45,12 +45,14 @@ class Matting:
     """
 
     def __init__(self, *, threads: int) -> None:
-        self._threads = threads
-        self._sessions: dict[ModelSpec, Any] = {}
+        self.threads = threads
+        """Of what is loaded and run from now on. onnxruntime fixes them when it loads a model, so one that
+        runs on one core and on all of them is loaded twice."""
+        self._sessions: dict[tuple[ModelSpec, int], Any] = {}
 
     def has(self, spec: ModelSpec) -> bool:
-        """Whether the model is loaded."""
-        return spec in self._sessions
+        """Whether the model is loaded, for so many threads."""
+        return (spec, self.threads) in self._sessions
 
     def load(self, spec: ModelSpec, weights: Path) -> None:
         """Load a model, and let go of those used longest ago where they are too many.
@@ -58,17 +60,21 @@ class Matting:
         Raises ModelError weights_checksum, weights_unreadable, weights_changed or model_broken, and
         MemoryError.
         """
-        while self._sessions and sum(one.download_mb for one in (*self._sessions, spec)) > _KEPT_MB:
+        while self._sessions and sum(one.download_mb for one in (*self._loaded(), spec)) > _KEPT_MB:
             del self._sessions[next(iter(self._sessions))]
-        self._sessions[spec] = self._session(spec, weights)
+        self._sessions[spec, self.threads] = self._session(spec, weights)
         machine.trim()  # a third of what loading takes is only for loading
+
+    def _loaded(self) -> list[ModelSpec]:
+        return [spec for spec, _ in self._sessions]
 
     def predict(self, picture: Image.Image, spec: ModelSpec) -> Prediction:
         """Predict the mask of an RGB picture that is at `spec.input_wh` already, by a loaded model.
 
         Raises ModelError model_broken, and MemoryError.
         """
-        session = self._sessions[spec] = self._sessions.pop(spec)  # the order is that of their last use
+        place = (spec, self.threads)
+        session = self._sessions[place] = self._sessions.pop(place)  # the order is that of their last use
         try:
             # A model that sees the same everywhere gives 0/0, which becomes an empty mask.
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -90,7 +96,7 @@ class Matting:
     def _session(self, spec: ModelSpec, weights: Path) -> Any:
         verify(weights, spec)
         small = not spec.custom and max(spec.input_wh) <= _SMALL_SIDE
-        options = session_options(self._threads, shared=small)
+        options = session_options(self.threads, shared=small)
         try:
             if spec.custom:
                 return NetworkSession(weights, spec, options)

@@ -70,6 +70,20 @@ def test_a_loaded_model_needs_its_file_no_more(tmp_path: Path) -> None:
     assert matting.predict(picture(320, 320), spec).mask.any()
 
 
+def test_a_model_on_one_core_and_on_all_is_loaded_for_each_and_sees_the_same(tmp_path: Path) -> None:
+    spec, path = placed(tmp_path, tiny_onnx.averaging(320))
+    matting, masks = Matting(threads=1), []
+    for threads in (1, 2, 1):
+        matting.threads = threads
+        if not matting.has(spec):
+            matting.load(spec, path)
+        masks.append(matting.predict(picture(320, 320), spec).mask)
+    assert np.array_equal(masks[0], masks[1])
+    loaded = matting._sessions
+    options = {key: one.inner_session.get_session_options() for key, one in loaded.items()}
+    assert {key[1]: one.intra_op_num_threads for key, one in options.items()} == {1: 1, 2: 2}
+
+
 def test_models_are_kept_apart(tmp_path: Path) -> None:
     matting = Matting(threads=1)
     specs = []
@@ -236,7 +250,7 @@ def test_running_out_of_memory_is_told_from_a_broken_model(
     spec, path = placed(tmp_path, tiny_onnx.averaging(320))
     matting = Matting(threads=1)
     matting.load(spec, path)
-    monkeypatch.setattr(type(matting._sessions[spec]), "predict", fail)
+    monkeypatch.setattr(type(matting._sessions[spec, 1]), "predict", fail)
     with pytest.raises(MemoryError):
         matting.predict(picture(320, 320), spec)
 
