@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class Cluster:
         self._scheduler.wait()
         self._scheduler = None
 
-    def start_worker(self, *options: str) -> None:
+    def start_worker(self, *options: str, env: Mapping[str, str] | None = None) -> None:
         """Start one, and have it started again whenever it ends; returns at once."""
         number = len(self._keepers)
         folder = self._folder / f"worker-{number}"
@@ -52,7 +52,7 @@ class Cluster:
             f"while :; do {_DASK} worker tcp://127.0.0.1:{self.port} --no-nanny --nthreads 1 --no-dashboard"
             f" --host 127.0.0.1 --local-directory {folder} {' '.join(options)}; sleep 0.2; done"
         )
-        self._keepers.append(self._run(command, f"worker-{number}"))
+        self._keepers.append(self._run(command, f"worker-{number}", env))
 
     def workers(self) -> list[int]:
         """The processes of the workers that run."""
@@ -73,11 +73,13 @@ class Cluster:
             process.wait()
         until(lambda: not any(is_alive(pid) for pid in left), within_s=20)
 
-    def _run(self, command: str, name: str) -> "subprocess.Popen[bytes]":
+    def _run(
+        self, command: str, name: str, env: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
+        shell = ["/bin/sh", "-c", command]
+        whole = {**self._env, **(env or {})}
         with (self._folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                ["/bin/sh", "-c", command], cwd=self._folder, env=self._env, stdout=log, stderr=log
-            )
+            return subprocess.Popen(shell, cwd=self._folder, env=whole, stdout=log, stderr=log)
 
 
 def _below(pid: int) -> list[int]:

@@ -29,7 +29,7 @@ from photoproc.settings import Settings
 log = logging.getLogger(f"distributed.{__name__}")  # as the worker's own lines
 
 NAME = "photoproc"
-_HELD_S = 30.0
+_HELD_S = 15.0
 """A worker that cannot run a call gives it back after so long: at once, it would draw all calls to itself."""
 _ASK_AGAIN_S = 5.0
 
