@@ -44,6 +44,11 @@ class Cluster:
         self._scheduler.wait()
         self._scheduler = None
 
+    def signal_scheduler(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._scheduler is not None
+        kill(self._scheduler.pid, number)
+
     def start_worker(self, *options: str, env: Mapping[str, str] | None = None) -> None:
         """Start one, and have it started again whenever it ends; returns at once."""
         number = len(self._keepers)

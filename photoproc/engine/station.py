@@ -32,6 +32,7 @@ NAME = "photoproc"
 _HELD_S = 15.0
 """A worker that cannot run a call gives it back after so long: at once, it would draw all calls to itself."""
 _ASK_AGAIN_S = 5.0
+_LOOK_S = 0.2
 
 
 class Station(WorkerPlugin):  # type: ignore[misc]
@@ -109,27 +110,23 @@ class Station(WorkerPlugin):  # type: ignore[misc]
         It waits as long as they are being fetched or checked.
         """
         waited_s = 0.0
-        while waited_s <= _HELD_S:
-            found = self._own(spec) if spec.custom else self._public(spec)
-            if found is not None:
-                return found
-            if spec.custom or self._weights.state(spec.name).phase in (Phase.FAILED, Phase.ABSENT):
-                waited_s += _ASK_AGAIN_S
-                pause_s = _ASK_AGAIN_S
-            else:
-                pause_s = 0.2
+        while (found := self._own(spec) if spec.custom else self._public(spec)) is None:
+            missing = spec.custom or self._weights.state(spec.name).phase is Phase.FAILED
+            if missing and waited_s >= _HELD_S:
+                failed = None if spec.custom else self._weights.state(spec.name).problem
+                why = "no folder of it has them" if failed is None else failed.message.rstrip(".")
+                raise self._unfit_for(f"it has no weights of {spec.name} ({why})")
+            pause_s = _ASK_AGAIN_S if missing else _LOOK_S
+            waited_s += pause_s if missing else 0.0
             if call.given_up.wait(pause_s):
                 raise TaskError("cancelled", "It was cancelled.", "")
-        state = None if spec.custom else self._weights.state(spec.name).problem
-        why = "no folder of it has them" if state is None else state.message
-        raise self._unfit_for(f"it has no weights of {spec.name}: {why}")
+            if not spec.custom:
+                self._weights.request(spec.name)
+        return found
 
     def _public(self, spec: ModelSpec) -> Path | None:
         self._weights.refresh()
-        path = self._weights.ready().get(spec.name)
-        if path is None:
-            self._weights.request(spec.name)
-        return path
+        return self._weights.ready().get(spec.name)
 
     def _own(self, spec: ModelSpec) -> Path | None:
         path = self._weights.find(spec)

@@ -168,9 +168,11 @@ def test_a_scheduler_that_is_killed_and_comes_back_takes_no_task_with_it(
 def test_cancelling_a_job_kills_what_works_on_it(cluster: Cluster, serve: Serve) -> None:
     service = serve(engine=cluster.address)
     until(lambda: len(service.system().children) == 2, within_s=60)
-    at_it = {child.pid: worked_s([child.pid]) for child in service.system().children}
+    photos = [encoded(picture(1600, 1200, seed=seed)) for seed in range(8)]
     long = Recipe(models=("u2net",), certainty=True)
-    job_id = hand_in(service, [encoded(picture(1600, 1200, seed=seed)) for seed in range(6)], long)
+    has_lost_nothing(service, hand_in(service, photos[:2], long), 2)  # from now on the children are warm
+    at_it = {child.pid: worked_s([child.pid]) for child in service.system().children}
+    job_id = hand_in(service, photos[2:], long)
     for pid, before in at_it.items():
         until(lambda pid=pid, before=before: worked_s([pid]) > before + 0.2)  # type: ignore[misc]
         kill(pid, signal.SIGSTOP)  # so that it is at it for ever
