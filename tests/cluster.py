@@ -49,13 +49,14 @@ class Cluster:
         assert self._scheduler is not None
         kill(self._scheduler.pid, number)
 
-    def start_worker(self, *options: str, env: Mapping[str, str] | None = None) -> None:
+    def start_worker(self, *options: str, nanny: bool = False, env: Mapping[str, str] | None = None) -> None:
         """Start one, and have it started again whenever it ends; returns at once."""
         number = len(self._keepers)
         folder = self._folder / f"worker-{number}"
+        own = " ".join(options if nanny else ("--no-nanny", *options))
         command = (
-            f"while :; do {_DASK} worker tcp://127.0.0.1:{self.port} --no-nanny --nthreads 1 --no-dashboard"
-            f" --host 127.0.0.1 --local-directory {folder} {' '.join(options)}; sleep 0.2; done"
+            f"while :; do {_DASK} worker tcp://127.0.0.1:{self.port} --nthreads 1 --no-dashboard"
+            f" --host 127.0.0.1 --local-directory {folder} {own}; sleep 0.2; done"
         )
         self._keepers.append(self._run(command, f"worker-{number}", env))
 

@@ -6,6 +6,7 @@ lost while an answer is being fetched, its future never ends.
 
 import socket
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -32,6 +33,8 @@ _LOOK_S = 1.0
 """How often it looks whether the scheduler is there, and which workers."""
 _CONNECT_S = 5.0
 _CLOSE_S = 2.0
+_INSIST_S = 10.0
+"""The scheduler ignores a cancellation that comes while it unpacks the call, so it is told for so long."""
 _WRITERS = 2
 """Threads that write what comes back to disk."""
 
@@ -60,6 +63,8 @@ class DaskEngine:
         self._client: Client | None = None
         self._workers: Mapping[str, Mapping[str, Any]] = {}
         self._flights: dict[Future[Any], _Flight] = {}
+        self._unwanted: dict[Any, float] = {}
+        """Dask's futures of calls that were cancelled, and when (monotonic)."""
         self._problem: Problem | None = self._unreachable("it was not asked yet")
         self._stopped = False
         self._wake = threading.Event()
@@ -141,6 +146,8 @@ class DaskEngine:
             return
         with self._lock:
             flight = self._flights.pop(future, None)
+            if flight is not None:
+                self._unwanted[flight.far] = time.monotonic()
         if flight is not None:
             flight.client.loop.add_callback(partial(flight.client.cancel, [flight.far], asynchronous=True))
 
@@ -151,7 +158,7 @@ class DaskEngine:
         return [
             ChildInfo(pid=pid, alive=True, machine=address)
             for address, worker in self._workers.items()
-            for pid in worker["metrics"].get(NAME, [])
+            for pid in worker["metrics"][NAME]["children"]
         ]
 
     def stop(self) -> None:
@@ -201,17 +208,32 @@ class DaskEngine:
         if client.status != "running":
             raise OSError("the connection was lost")
         known = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=_CONNECT_S)["workers"]
-        workers = {address: worker for address, worker in known.items() if worker["status"] == "running"}
+        told = {  # by those whose children have been started
+            address: worker["metrics"][NAME]["unfit"]
+            for address, worker in known.items()
+            if worker["status"] == "running" and NAME in worker["metrics"]
+        }
+        workers = {address: known[address] for address, unfit in told.items() if not unfit}
         if set(workers) != set(self._workers):
             log.info("cluster_workers", scheduler=self._address, workers=sorted(workers))
         self._workers = workers
-        self._problem = None if workers else self._empty()
+        self._problem = None if workers else self._without_workers(told)
+        self._insist(client)
+
+    def _insist(self, client: Client) -> None:
+        """Say again what was cancelled a moment ago."""
+        since = time.monotonic() - _INSIST_S
+        with self._lock:
+            self._unwanted = {far: at for far, at in self._unwanted.items() if at > since}
+            again = list(self._unwanted)
+        if again:
+            client.cancel(again)
 
     def _lose(self, error: Exception) -> None:
         """No client any more: what is under way is given back, and it is tried again."""
         with self._lock:
             client, self._client = self._client, None
-            self._workers = {}
+            self._workers, self._unwanted = {}, {}
             flights = list(self._flights)
         if self._stopped:
             return
@@ -230,10 +252,12 @@ class DaskEngine:
             advice="Start it there, or look at the network; photos wait, and go on by themselves.",
         )
 
-    def _empty(self) -> Problem:
+    def _without_workers(self, told: Mapping[str, str]) -> Problem:
+        """The problem that there is no worker, or none that can run anything (`told` has why, by address)."""
+        why = "".join(f"; {address} cannot run photos: {unfit}" for address, unfit in told.items())
         return Problem(
             code="cluster_empty",
-            message=f"The Dask scheduler at {self._address} has no workers.",
+            message=f"The Dask scheduler at {self._address} has no workers for photos{why}.",
             advice=f"Start some with “dask worker {self._address} --no-nanny”; photos wait meanwhile.",
         )
 

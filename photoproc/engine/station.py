@@ -53,6 +53,7 @@ class Station(WorkerPlugin):  # type: ignore[misc]
             settings = Settings()
         except ValidationError as error:
             self._unfit = f"its settings are not valid ({error.errors()[0]['loc'][0]})"
+        worker.metrics[NAME] = self._told
         if self._unfit:
             log.error("worker_unfit: %s", self._unfit)
             return
@@ -65,7 +66,6 @@ class Station(WorkerPlugin):  # type: ignore[misc]
             timeout_s=settings.task_timeout_s,
             memory_mb=settings.child_memory_mb,
         )
-        worker.metrics[NAME] = self._pids
         await asyncio.to_thread(self._engine.start)
 
     async def teardown(self, worker: Worker) -> None:
@@ -144,9 +144,10 @@ class Station(WorkerPlugin):  # type: ignore[misc]
             "Put that right on its machine; meanwhile others run it.",
         )
 
-    def _pids(self, _: Worker) -> list[int]:
-        """The living children, which the worker's heartbeat tells everybody."""
-        return [] if self._engine is None else [one.pid for one in self._engine.children() if one.alive]
+    def _told(self, _: Worker) -> dict[str, object]:
+        """What the worker's heartbeat tells everybody: its living children, or why it cannot have any."""
+        there = [] if self._engine is None else self._engine.children()
+        return {"children": [one.pid for one in there if one.alive], "unfit": self._unfit}
 
 
 class _Call:

@@ -1,4 +1,4 @@
-"""The engine on a Dask cluster: what holds for every engine, and what becomes of calls when workers are lost."""
+"""The engine on a Dask cluster: what holds for every engine, and what becomes of calls whose worker goes."""
 
 import signal
 from collections.abc import Iterator
@@ -69,14 +69,14 @@ def test_cancelling_kills_the_child_at_the_worker(engine: DaskEngine, tmp_path: 
     assert finish(engine, engine.submit(acts.pid)) != pid
 
 
-def test_a_call_that_waits_for_a_place_can_be_cancelled(engine: DaskEngine, tmp_path: Path) -> None:
-    first, second = engine.submit(acts.wait_for, tmp_path / "go"), engine.submit(acts.say, tmp_path / "ran")
-    engine.cancel(second)
-    assert error_of(engine, second) == "cancelled"
-    (tmp_path / "go").touch()
-    assert finish(engine, first) == "seen"
-    assert finish(engine, engine.submit(acts.double, 1)) == 2
-    assert not (tmp_path / "ran").exists()
+def test_calls_that_are_cancelled_as_soon_as_they_are_made_keep_no_place(
+    engine: DaskEngine, tmp_path: Path
+) -> None:
+    calls = [engine.submit(acts.hang, tmp_path / f"{number}") for number in range(20)]
+    for call in calls:
+        engine.cancel(call)
+        assert error_of(engine, call) == "cancelled"
+    assert finish(engine, engine.submit(acts.double, 1), within_s=_LIMIT_S) == 2
 
 
 def test_a_call_whose_worker_is_killed_is_run_again(

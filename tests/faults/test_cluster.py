@@ -184,7 +184,7 @@ def test_cancelling_a_job_kills_what_works_on_it(cluster: Cluster, serve: Serve)
     has_lost_nothing(service, hand_in(service, small(4)), 4)
 
 
-def test_where_the_scheduler_is_not_there_at_the_start_photos_wait_for_it(
+def test_photos_wait_for_a_scheduler_that_comes_late_and_for_a_worker_that_can_run_them(
     model_dir: Path, tmp_path: Path, serve: Serve
 ) -> None:
     late = Cluster(tmp_path, model_dir=model_dir, offline=1)
@@ -193,7 +193,9 @@ def test_where_the_scheduler_is_not_there_at_the_start_photos_wait_for_it(
     until(lambda: "engine" in service.readiness())
     try:
         late.start_scheduler()
-        until(lambda: "no workers" in service.readiness().get("engine", ""))
+        until(lambda: "has no workers" in service.readiness().get("engine", ""))
+        late.start_worker(nanny=True)
+        until(lambda: "--no-nanny" in service.readiness().get("engine", ""))
         assert service.job(job_id).counts.queued == 2
         late.start_worker()
         has_lost_nothing(service, job_id, 2)
