@@ -60,6 +60,16 @@ class Cluster:
         )
         self._keepers.append(self._run(command, f"worker-{number}", env))
 
+    def end_workers(self) -> None:
+        """End all workers for good, with all that they have started."""
+        keepers, self._keepers = self._keepers, []
+        left = [pid for keeper in keepers for pid in (keeper.pid, *_below(keeper.pid))]
+        for pid in left:
+            kill(pid)
+        for keeper in keepers:
+            keeper.wait()
+        until(lambda: not any(is_alive(pid) for pid in left), within_s=20)
+
     def workers(self) -> list[int]:
         """The processes of the workers that run."""
         return [pid for keeper in self._keepers for pid in children_of(keeper.pid)[:1]]
@@ -70,14 +80,9 @@ class Cluster:
 
     def close(self) -> None:
         """Leave nothing running."""
-        keepers, self._keepers = self._keepers, []
-        left = [pid for keeper in keepers for pid in (keeper.pid, *_below(keeper.pid))]
-        left += [] if self._scheduler is None else [self._scheduler.pid]
-        for pid in left:
-            kill(pid)
-        for process in (*keepers, *([] if self._scheduler is None else [self._scheduler])):
-            process.wait()
-        until(lambda: not any(is_alive(pid) for pid in left), within_s=20)
+        self.end_workers()
+        if self._scheduler is not None:
+            self.kill_scheduler()
 
     def _run(
         self, command: str, name: str, env: Mapping[str, str] | None = None

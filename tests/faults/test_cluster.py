@@ -197,6 +197,7 @@ def test_photos_wait_for_a_scheduler_that_comes_late_and_for_a_worker_that_can_r
         late.start_worker(nanny=True)
         until(lambda: "--no-nanny" in service.readiness().get("engine", ""))
         assert service.job(job_id).counts.queued == 2
+        late.end_workers()
         late.start_worker()
         has_lost_nothing(service, job_id, 2)
     finally:
