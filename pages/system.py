@@ -3,6 +3,7 @@
 import streamlit as st
 
 from photoproc.bootstrap import service
+from photoproc.engine import ChildInfo
 from photoproc.models.weights import Phase
 from photoproc.overview import ModelState
 from photoproc.service import PhotoService
@@ -80,9 +81,7 @@ def show_machine(photos: PhotoService) -> None:
     used, free = byte_size(system.used_bytes), byte_size(system.free_bytes)
     rows = {
         "Queue": f"{plural(system.tasks_running, 'task')} running, {system.tasks_queued:,} waiting",
-        "Children": f"{len(alive)} of {photos.settings.max_concurrent}, "
-        f"{plural(photos.settings.threads_per_child, 'thread')} each "
-        f"(process {', '.join(str(child.pid) for child in alive) or 'none'})",
+        "Children": children_of(photos, alive, system.places),
         "Disk": f"{used} used by photos and cutouts, {free} of {byte_size(system.disk_bytes)} free",
         "Data folder": f"`{system.data_dir}`",
         "Model folders": ", ".join(f"`{folder}`" for folder in system.model_dirs),
@@ -91,6 +90,17 @@ def show_machine(photos: PhotoService) -> None:
         left, right = st.columns([1, 5])
         left.markdown(f":gray[{word}]")
         right.markdown(value)
+
+
+def children_of(photos: PhotoService, alive: list[ChildInfo], places: int) -> str:
+    """How many children run tasks, and where."""
+    if photos.settings.engine != "local":
+        machines = sorted({child.machine for child in alive})
+        return f"{len(alive)} of {places}, on {plural(len(machines), 'worker')} of `{photos.settings.engine}`"
+    return (
+        f"{len(alive)} of {places}, {plural(photos.settings.threads_per_child, 'thread')} each "
+        f"(process {', '.join(str(child.pid) for child in alive) or 'none'})"
+    )
 
 
 def show_versions(photos: PhotoService) -> None:

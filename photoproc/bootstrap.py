@@ -11,7 +11,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
 from filelock import FileLock, Timeout
@@ -29,6 +29,9 @@ from photoproc.models.registry import Models
 from photoproc.service import PhotoService
 from photoproc.settings import MIB, Settings
 from photoproc.worker import Worker
+
+if TYPE_CHECKING:
+    from photoproc.engine.cluster import DaskEngine
 
 log = structlog.get_logger()
 
@@ -53,12 +56,7 @@ class Runtime:
             min_free_bytes=settings.min_free_disk_mb * MIB,
             quota_bytes=settings.quota_mb * MIB,
         )
-        self._engine = LocalEngine(
-            children=settings.max_concurrent,
-            threads=settings.threads_per_child,
-            timeout_s=settings.task_timeout_s,
-            memory_mb=settings.child_memory_mb,
-        )
+        self._engine = _engine(settings)
         # Headers of uploads are read in children of their own, so that uploads need not wait for tasks.
         self._inspector = LocalEngine(children=2, threads=1, timeout_s=_INSPECT_TIMEOUT_S)
         # Previews, and pictures that other APIs want otherwise, wait neither for tasks nor hold up uploads.
@@ -280,6 +278,19 @@ def configure_logging(level: int = logging.INFO) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
     )
+
+
+def _engine(settings: Settings) -> "LocalEngine | DaskEngine":
+    if settings.engine == "local":
+        return LocalEngine(
+            children=settings.max_concurrent,
+            threads=settings.threads_per_child,
+            timeout_s=settings.task_timeout_s,
+            memory_mb=settings.child_memory_mb,
+        )
+    from photoproc.engine.cluster import DaskEngine
+
+    return DaskEngine(settings.engine, resources=settings.needs)
 
 
 def _link_key(path: Path) -> str:

@@ -191,7 +191,7 @@ def _carry_out(order: Order, threads: int) -> Report:
     try:
         return Report(
             pictures=tuple(_keep(order.outbox, made) for made in result.pictures),
-            mask=None if result.mask_png is None else _write(order.outbox, result.mask_png),
+            mask=None if result.mask_png is None else write(order.outbox, result.mask_png),
             seconds=seconds,
             provider=result.provider,
             warnings=result.warnings,
@@ -205,13 +205,13 @@ def _carry_out(order: Order, threads: int) -> Report:
 
 def _keep(outbox: Path, made: "Made") -> Pictured:
     return Pictured(
-        cutout=_write(outbox, made.data),
-        preview=_write(outbox, made.preview),
-        before=_write(outbox, made.before),
+        cutout=write(outbox, made.data),
+        preview=write(outbox, made.preview),
+        before=write(outbox, made.before),
         size_wh=made.size_wh,
         face=made.face,
-        level=None if made.level is None else _write(outbox, made.level),
-        extras=tuple((kind, _write(outbox, data)) for kind, data in made.extras.items()),
+        level=None if made.level is None else write(outbox, made.level),
+        extras=tuple((kind, write(outbox, data)) for kind, data in made.extras.items()),
     )
 
 
@@ -279,7 +279,8 @@ def read_mask(path: Path | None) -> bytes | None:
         return None
 
 
-def _write(outbox: Path, data: bytes) -> Written:
+def write(outbox: Path, data: bytes) -> Written:
+    """Write a file of results under a name of its own, synced to disk; raises OSError."""
     path = outbox / f"{os.getpid()}-{os.urandom(8).hex()}"
     with path.open("xb") as file:
         file.write(data)

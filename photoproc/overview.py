@@ -43,6 +43,8 @@ class SystemState:
     worker_held: bool
     """Whether a time trial keeps it from beginning tasks."""
     children: tuple[ChildInfo, ...]
+    places: int
+    """How many tasks run at the same time."""
     tasks_running: int
     tasks_queued: int
     used_bytes: int
@@ -142,11 +144,12 @@ class Overview:
         return found
 
     def readiness(self) -> dict[str, str]:
-        """What keeps the tool from working, by part: worker, store, disk, model; empty when it is ready."""
-        held_up = self._worker.problem
+        """What keeps the tool from working, by part: worker, engine, store, disk, model; empty if nothing."""
+        held_up, stranded = self._worker.problem, self._engine.problem
         default = self._weights.state(self.settings.default_model)
         reasons = {
             "worker": "" if self._worker.alive else "The worker is not running.",
+            "engine": "" if stranded is None else stranded.message,
             "store": "" if held_up is None else held_up.message,
             "disk": "",
             "model": "",
@@ -171,9 +174,10 @@ class Overview:
         disk = shutil.disk_usage(self.settings.data_dir)
         return SystemState(
             worker_alive=self._worker.alive,
-            worker_problem=self._worker.problem,
+            worker_problem=self._worker.problem or self._engine.problem,
             worker_held=self._worker.is_held,
             children=tuple(self._engine.children()),
+            places=self._engine.capacity,
             tasks_running=self._worker.in_flight,
             tasks_queued=queued,
             used_bytes=self._blobs.used_bytes() if with_disk_use else -1,

@@ -68,7 +68,8 @@ class PhotoService(Submissions, Pictures, Decisions):
             self,
             store=store,
             blobs=blobs,
-            engine=engine,
+            # Previews stay here: on a cluster they would wait behind everybody's tasks.
+            engine=engine if settings.engine == "local" else previewer,
             previewer=previewer,
             weights=weights,
             settings=settings,

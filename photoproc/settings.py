@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import limits
@@ -17,11 +18,17 @@ MIB = 1024 * 1024
 
 _MIN_KEY = 16
 _NAME = re.compile(r"[\w.@-]{1,60}")
+_CLUSTER = re.compile(r"dask://([\w.-]+|\[[\da-fA-F:.]+\]):\d{1,5}")
+_NEEDS = re.compile(r"[\w.-]+=\w+")
 
 
 def _api_keys(given: SecretStr) -> list[tuple[str, str]]:
     pairs = [part.strip() for part in given.get_secret_value().split(",") if part.strip()]
     return [(name.strip(), key.strip()) for name, _, key in (pair.partition(":") for pair in pairs)]
+
+
+def _parts(given: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in given.split(",") if part.strip())
 
 
 def _default_children() -> int:
@@ -46,6 +53,10 @@ class Settings(BaseSettings):
     child_memory_mb: int = Field(default=0, ge=0)
     """Address space a child may use; 0 means no limit."""
     max_attempts: int = Field(default=3, ge=1)
+    engine: str = "local"
+    """Where tasks run: `local`, or the scheduler of a Dask cluster, `dask://host:port`."""
+    cluster_resources: str = ""
+    """Which Dask resource a model needs of a worker: `model=RESOURCE` pairs, separated by commas."""
     lease_s: float = Field(default=10.0, gt=0)
     """A server that has not shown a heartbeat for this long loses its running tasks."""
 
@@ -96,6 +107,24 @@ class Settings(BaseSettings):
             raise ValueError(f"there is no such model; choose one of {', '.join(CATALOGUE)}")
         return name
 
+    @field_validator("engine")
+    @classmethod
+    def _somewhere(cls, given: str) -> str:
+        if given == "local":
+            return given
+        if not _CLUSTER.fullmatch(given):
+            raise ValueError("write local, or dask://host:port")
+        if find_spec("distributed") is None:
+            raise ValueError("this needs Dask: pip install -r requirements-cluster.txt")
+        return given
+
+    @field_validator("cluster_resources")
+    @classmethod
+    def _needs(cls, given: str) -> str:
+        if not all(_NEEDS.fullmatch(pair) for pair in _parts(given)):
+            raise ValueError("write model=RESOURCE pairs with commas between")
+        return given
+
     @field_validator("api_keys")
     @classmethod
     def _pairs(cls, given: SecretStr) -> SecretStr:
@@ -121,6 +150,11 @@ class Settings(BaseSettings):
         return dict(_api_keys(self.api_keys))
 
     @property
+    def needs(self) -> Mapping[str, str]:
+        """The Dask resource of each model in `cluster_resources`."""
+        return dict(pair.split("=") for pair in _parts(self.cluster_resources))
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """The origins in `allowed_origins`."""
         return tuple(part.strip().rstrip("/") for part in self.allowed_origins.split(",") if part.strip())
@@ -128,7 +162,7 @@ class Settings(BaseSettings):
     @property
     def hosts(self) -> tuple[str, ...]:
         """The names in `allowed_hosts`."""
-        return tuple(part.strip() for part in self.allowed_hosts.split(",") if part.strip())
+        return _parts(self.allowed_hosts)
 
     @property
     def admin_names(self) -> frozenset[str]:

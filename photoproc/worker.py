@@ -32,7 +32,9 @@ _ASK_AGAIN_S = 300.0
 _SWEEP_S = 3600.0
 _MAX_LOST = 10
 _FULL_DISK_PAUSE_S = 5.0
-_NOT_THE_TASKS_FAULT = ("engine_restarted", "engine_stopped", "cancelled", "disk_full", "weights_changed")
+_NOT_THE_TASKS_FAULT = (
+    *("engine_restarted", "engine_stopped", "cancelled", "disk_full", "weights_changed", "worker_unfit"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +279,8 @@ class Worker:
         """An attempt that ended without an answer: again, until it has had its share."""
         if problem.code in _NOT_THE_TASKS_FAULT:
             self._store.give_back(claim, charge=False, now=self._clock.now())
+            told = {"code": problem.code, "why": problem.message}
+            log.info("task_given_back", job=claim.job_id, task=claim.number, **told)
             if problem.code == "disk_full":
                 self._held_up = (self._clock.monotonic() + _FULL_DISK_PAUSE_S, problem)
         elif claim.attempt < self._settings.max_attempts:
@@ -321,8 +325,9 @@ class Worker:
 
     def _claim(self) -> None:
         self._wait_for_room()
-        models = [NO_MODEL, *(name for name in self._weights.ready() if name != VITMATTE.name)]
+        ready = [NO_MODEL, *(name for name in self._weights.ready() if name != VITMATTE.name)]
         while len(self._flights) < self._engine.capacity and not self._stopping.is_set():
+            models = [name for name in ready if self._engine.takes(name)]
             self._blobs.check_space()
             self._turn += 1
             start = self._turn % len(models)

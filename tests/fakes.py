@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from photoproc.child import Order, Pictured, Report, Written
 from photoproc.engine import ChildInfo
-from photoproc.errors import TaskError
+from photoproc.errors import Problem, TaskError
 from photoproc.models.weights import Weights
 
 Answer = TypeVar("Answer")
@@ -45,6 +45,13 @@ class FakeEngine:
     @property
     def capacity(self) -> int:
         return self._capacity
+
+    @property
+    def problem(self) -> Problem | None:
+        return None
+
+    def takes(self, model: str) -> bool:
+        return True
 
     def submit(self, function: Callable[..., Answer], *args: object) -> "Future[Answer]":
         if self._stopped:

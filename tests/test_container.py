@@ -167,4 +167,4 @@ def test_compose_has_a_dask_cluster_only_where_its_profile_is_asked_for(
 
 def test_compose_sets_only_what_is_a_setting(services: dict[str, dict[str, Any]]) -> None:
     known = {f"PHOTOPROC_{name.upper()}" for name in Settings.model_fields}
-    assert set(services["server"]["environment"]) - {"PHOTOPROC_ENGINE"} <= known
+    assert set(services["server"]["environment"]) <= known

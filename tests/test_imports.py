@@ -34,6 +34,18 @@ def test_the_server_imports_nothing_that_runs_in_children(modules: str) -> None:
     assert not set(HEAVY) & found
 
 
+def test_nothing_of_dask_is_imported_unless_it_is_chosen() -> None:
+    found = imported_by(
+        "from photoproc.bootstrap import Runtime\n"
+        "from photoproc.settings import Settings\n"
+        "import tempfile, pathlib, photoproc.api.app\n"
+        "folder = pathlib.Path(tempfile.mkdtemp())\n"
+        "Runtime(Settings(data_dir=folder, fetch_default_model=False)).stop()"
+    )
+    assert "photoproc.engine" in found
+    assert not {name for name in found if name.partition(".")[0] in ("dask", "distributed", "tornado")}
+
+
 def test_the_pages_import_nothing_that_runs_in_children() -> None:
     found = imported_by(
         "import pkgutil, importlib, photoproc.ui\n"

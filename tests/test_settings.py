@@ -1,6 +1,7 @@
 """Settings from the environment: defaults, bounds, and what is said where they are wrong."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def test_children_follow_the_cores(
         ("MAX_CONCURRENT", "0", "greater than or equal to 1"),
         ("DEFAULT_MODEL", "foo", "no such model"),
         ("TASK_TIMEOUT_S", "soon", "valid number"),
+        ("ENGINE", "cluster", "write local, or dask://host:port"),
+        ("ENGINE", "dask://host", "write local, or dask://host:port"),
+        ("ENGINE", "dask://host:1/path", "write local, or dask://host:port"),
+        ("CLUSTER_RESOURCES", "u2net", "model=RESOURCE pairs"),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_its_name(
@@ -42,6 +47,21 @@ def test_a_wrong_setting_ends_the_start_with_its_name(
     monkeypatch.setenv(f"PHOTOPROC_{name}", value)
     with pytest.raises(SystemExit, match=f"PHOTOPROC_{name}: .*{said}"):
         bootstrap.load_settings()
+
+
+def test_a_cluster_without_dask_installed_ends_the_start_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PHOTOPROC_ENGINE", "dask://photos.example:8786")
+    assert bootstrap.load_settings().engine == "dask://photos.example:8786"
+    monkeypatch.setitem(sys.modules, "distributed", None)  # as it is to Python where it is not installed
+    with pytest.raises(SystemExit, match=r"PHOTOPROC_ENGINE: .*pip install -r requirements-cluster\.txt"):
+        bootstrap.load_settings()
+
+
+def test_models_are_told_which_resource_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHOTOPROC_CLUSTER_RESOURCES", "birefnet-general=GPU, my.own=BIG")
+    assert Settings().needs == {"birefnet-general": "GPU", "my.own": "BIG"}
 
 
 def test_folders_may_begin_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ class Weights:
     def refresh(self) -> None:
         """Look at the disk again: a file that came, went or changed is verified in the background."""
         for name, spec in self._catalogue.items():
-            path = self._find(spec)
+            path = self.find(spec)
             seen = signature(path)
             with self._lock:
                 if seen == self._seen[name]:
@@ -216,7 +216,7 @@ class Weights:
         """What is there: nothing, a right file, one still being copied, or a wrong one, moved aside."""
         state = WeightsState(phase=Phase.ABSENT)
         with self._looking:
-            while (path := self._find(spec)) is not None:
+            while (path := self.find(spec)) is not None:
                 seen = signature(path)
                 try:
                     verify(path, spec)
@@ -253,7 +253,7 @@ class Weights:
         return WeightsState(phase=Phase.FAILED, problem=problem or self._unreachable(spec, target, reasons))
 
     def _unreachable(self, spec: ModelSpec, target: Path, reasons: list[str]) -> Problem:
-        rejected = self._find(spec, _REJECTED)
+        rejected = self.find(spec, _REJECTED)
         there = "" if rejected is None else f" The {spec.file_name} that was there is damaged or another one."
         why = "; ".join(reasons) or "no source has it"
         return Problem(
@@ -309,7 +309,7 @@ class Weights:
 
     def _set(self, spec: ModelSpec, state: WeightsState, *, answered: bool = False) -> None:
         """Note what became of a model; `answered` ends a request for it."""
-        seen = signature(self._find(spec))
+        seen = signature(self.find(spec))
         with self._lock:
             if answered:
                 self._wanted.discard(spec.name)
@@ -331,7 +331,8 @@ class Weights:
         old = legacy or os.path.join(data or "~", ".u2net")
         return [Path(folder).expanduser() for folder in ([legacy] if legacy else [home, old])]
 
-    def _find(self, spec: ModelSpec, suffix: str = "") -> Path | None:
+    def find(self, spec: ModelSpec, suffix: str = "") -> Path | None:
+        """A file in the folders that has the name of a model's weights, whatever is in it."""
         file = spec.file_name + suffix
         for home in self._homes():
             for path in (home / "models" / spec.name / file, home / file):

@@ -33,6 +33,18 @@ def wait_for(sign: Path) -> str:
     return "seen"
 
 
+def say_and_wait_for(said: Path, sign: Path) -> str:
+    """Write the process id to a file, then be busy until another is there."""
+    say(said)
+    return wait_for(sign)
+
+
+def kill_parent() -> None:
+    """Take the process with it that gave the call."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    threading.Event().wait()
+
+
 def kill_yourself(number: int = signal.SIGKILL) -> None:
     os.kill(os.getpid(), number)
     threading.Event().wait()

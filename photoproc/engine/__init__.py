@@ -1,6 +1,6 @@
-"""Where tasks run: a supervised pool of child processes.
+"""Where tasks run: a supervised pool of child processes, here.
 
-`Engine` is the seam; whatever runs tasks elsewhere (a cluster) implements it as well.
+`Engine` is the seam; `engine.cluster` runs tasks on other machines, by the pools those have.
 """
 
 import threading
@@ -20,7 +20,7 @@ from pebble.common import CONSTS
 from pebble.pool.process import WORKERS_NAME
 
 from photoproc import child
-from photoproc.errors import TaskError
+from photoproc.errors import Problem, TaskError
 
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
@@ -43,10 +43,11 @@ _LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildInfo:
-    """A child process."""
+    """A child process; `machine` is where it runs, empty for this one."""
 
     pid: int
     alive: bool
+    machine: str = ""
 
 
 class Engine(Protocol):
@@ -54,7 +55,16 @@ class Engine(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many calls run at the same time."""
+        """How many calls run at the same time; 0 while none can."""
+        ...
+
+    @property
+    def problem(self) -> Problem | None:
+        """What keeps it from running calls now; it goes on by itself once that is over."""
+        ...
+
+    def takes(self, model: str) -> bool:
+        """Whether there is a place for one more call that runs this model, where it needs one of its own."""
         ...
 
     def submit(self, function: Callable[..., Answer], *args: object) -> "Future[Answer]":
@@ -131,6 +141,13 @@ class LocalEngine:
     @property
     def capacity(self) -> int:
         return self._count
+
+    @property
+    def problem(self) -> Problem | None:
+        return None
+
+    def takes(self, model: str) -> bool:
+        return True
 
     def start(self, warm_up: Callable[[], int] = child.warm_up) -> None:
         """Start the children and have them import what a first call needs."""

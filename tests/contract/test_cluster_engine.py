@@ -1,0 +1,138 @@
+"""The engine on a Dask cluster: what holds for every engine, and what becomes of calls whose worker goes."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from photoproc.engine import Engine
+from photoproc.engine.cluster import DaskEngine
+from photoproc.errors import TaskError
+from tests.cluster import Cluster, clustered, engine_on
+from tests.contract.test_engine import EngineContract, error_of, finish, told_by
+from tests.faults import acts
+from tests.faults.processes import is_alive, kill
+from tests.waiting import until
+
+pytestmark = pytest.mark.faults
+
+_LIMIT_S = 8.0
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One worker with one place."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with clustered(folder, workers=1, offline=1, task_timeout_s=_LIMIT_S) as made:
+        yield made
+
+
+@pytest.fixture
+def engine(cluster: Cluster) -> Iterator[DaskEngine]:
+    with engine_on(cluster, places=1) as made:
+        yield made
+
+
+class TestDaskEngine(EngineContract):
+    @pytest.fixture
+    def engine(self, cluster: Cluster) -> Iterator[Engine]:
+        with engine_on(cluster, places=1) as made:
+            yield made
+
+
+def test_a_crash_is_that_calls_alone_and_the_worker_stays(cluster: Cluster, engine: DaskEngine) -> None:
+    worker = cluster.workers()
+    with pytest.raises(TaskError) as caught:
+        finish(engine, engine.submit(acts.kill_yourself))
+    assert caught.value.problem.code == "child_crashed"
+    assert "signal 9" in caught.value.problem.message
+    assert finish(engine, engine.submit(acts.double, 2)) == 4
+    assert cluster.workers() == worker
+
+
+def test_a_call_beyond_its_time_is_killed_by_the_workers_own_limit(
+    engine: DaskEngine, tmp_path: Path
+) -> None:
+    call = engine.submit(acts.hang, tmp_path / "sign")
+    assert error_of(engine, call) == "task_timeout"
+    pid = told_by(tmp_path / "sign")
+    until(lambda: not is_alive(pid))
+
+
+def test_cancelling_kills_the_child_at_the_worker(engine: DaskEngine, tmp_path: Path) -> None:
+    call = engine.submit(acts.hang, tmp_path / "sign")
+    pid = told_by(tmp_path / "sign")
+    engine.cancel(call)
+    assert error_of(engine, call) == "cancelled"
+    until(lambda: not is_alive(pid), within_s=_LIMIT_S / 2)
+    assert finish(engine, engine.submit(acts.pid)) != pid
+
+
+def test_calls_that_are_cancelled_as_soon_as_they_are_made_keep_no_place(
+    engine: DaskEngine, tmp_path: Path
+) -> None:
+    calls = [engine.submit(acts.hang, tmp_path / f"{number}") for number in range(20)]
+    for call in calls:
+        engine.cancel(call)
+        assert error_of(engine, call) == "cancelled"
+    assert finish(engine, engine.submit(acts.double, 1), within_s=_LIMIT_S) == 2
+
+
+def test_a_call_whose_worker_is_killed_is_run_again(
+    cluster: Cluster, engine: DaskEngine, tmp_path: Path
+) -> None:
+    call = engine.submit(acts.say_and_wait_for, tmp_path / "sign", tmp_path / "go")
+    first = told_by(tmp_path / "sign")
+    (tmp_path / "sign").unlink()
+    kill(cluster.workers()[0])
+    assert told_by(tmp_path / "sign") != first
+    until(lambda: not is_alive(first), within_s=10)
+    (tmp_path / "go").touch()
+    assert finish(engine, call) == "seen"
+
+
+def test_a_call_that_takes_four_workers_with_it_is_given_up(engine: DaskEngine) -> None:
+    assert error_of(engine, engine.submit(acts.kill_parent), within_s=90) == "child_crashed"
+    assert finish(engine, engine.submit(acts.double, 1), within_s=60) == 2
+
+
+def test_calls_end_as_nobodys_fault_when_the_scheduler_is_killed_and_go_on_when_it_is_back(
+    cluster: Cluster, engine: DaskEngine, tmp_path: Path
+) -> None:
+    running, waiting = engine.submit(acts.hang, tmp_path / "sign"), engine.submit(acts.double, 1)
+    pid = told_by(tmp_path / "sign")
+    cluster.kill_scheduler()
+    assert error_of(engine, running, within_s=10) == "engine_restarted"
+    assert error_of(engine, waiting, within_s=10) == "engine_restarted"
+    until(lambda: engine.capacity == 0)
+    assert engine.problem is not None
+    assert engine.problem.code == "cluster_unreachable"
+    with pytest.raises(TaskError) as caught:
+        engine.submit(acts.double, 1)
+    assert caught.value.problem.code == "engine_restarted"
+    until(lambda: not is_alive(pid), within_s=20)
+    cluster.start_scheduler()
+    until(lambda: engine.capacity == 1)
+    assert engine.problem is None
+    assert finish(engine, engine.submit(acts.double, 2)) == 4
+
+
+def test_a_scheduler_that_stands_still_is_a_lost_one(cluster: Cluster, engine: DaskEngine) -> None:
+    cluster.signal_scheduler(signal.SIGSTOP)
+    try:
+        call = engine.submit(acts.double, 1)
+        assert error_of(engine, call, within_s=30) == "engine_restarted"
+        assert engine.capacity == 0
+    finally:
+        cluster.signal_scheduler(signal.SIGCONT)
+    until(lambda: engine.capacity == 1)
+    assert finish(engine, engine.submit(acts.double, 2)) == 4
+
+
+def test_an_engine_that_is_stopped_leaves_nothing_running(cluster: Cluster, tmp_path: Path) -> None:
+    with engine_on(cluster, places=1) as engine:
+        call = engine.submit(acts.hang, tmp_path / "sign")
+        pid = told_by(tmp_path / "sign")
+    assert error_of(engine, call) == "cancelled"
+    until(lambda: not is_alive(pid), within_s=_LIMIT_S / 2)
