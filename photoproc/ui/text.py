@@ -63,8 +63,8 @@ def escaped(text: str) -> str:
     That makes links of what looks like a web address, escaped or not; an invisible character within keeps
     a name a name.
     """
-    plain = re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])", r"\\\1", text).replace("\n", " ")
-    return _ADDRESS.sub(rf"\1{_WORD_JOINER}", plain)
+    text = _ADDRESS.sub(rf"\1{_WORD_JOINER}", text)
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])", r"\\\1", text).replace("\n", " ")
 
 
 def unbroken(text: str) -> str:

@@ -299,9 +299,13 @@ def test_what_is_chosen_can_be_read(page: Page, scheme: Literal["light", "dark"]
     page.goto("/")
     chosen = page.get_by_role("radio", name="Transparent")
     expect(chosen).to_be_checked()
-    behind = page.locator(".stApp").evaluate(BACKGROUND)
-    text, tint = chosen.evaluate("(node) => getComputedStyle(node).color"), chosen.evaluate(BACKGROUND)
-    assert contrast(colour(text), over(colour(tint), colour(behind))) >= 4.5
+
+    def can_be_read() -> bool:
+        behind = page.locator(".stApp").evaluate(BACKGROUND)
+        text, tint = chosen.evaluate("(node) => getComputedStyle(node).color"), chosen.evaluate(BACKGROUND)
+        return contrast(colour(text), over(colour(tint), colour(behind))) >= 4.5
+
+    until(can_be_read)  # colours fade in
 
 
 def test_on_a_phone_the_next_step_is_in_sight_and_the_sidebar_makes_way(page: Page) -> None:
