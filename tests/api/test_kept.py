@@ -85,7 +85,9 @@ def test_where_people_sign_in_a_page_has_the_teams_recipes(
     made = api.client.post("/v1/jobs", headers=page, files=form, data={"recipe": "Shop white"})
     assert made.status_code == 202, made.text
     assert made.json()["owner"] == "alice@example.org"
-    running.service.delete(made.json()["id"])
+    job = made.json()["id"]
+    until(lambda: running.service.job(job).state.final)
+    running.service.delete(job)
     running.service.forget_recipe("Shop white", "")
 
 
@@ -172,7 +174,7 @@ def test_a_job_puts_its_subjects_on_an_uploaded_picture(api: Api, running: Runti
     said = check_problem(api.post({"a.jpg": jpeg()}, recipe), 422, "background_missing")
     assert said["title"].startswith("background.picture: ")
     api.client.delete(f"/v1/jobs/{job['id']}")
-    until(lambda: left(running) == before)
+    until(lambda: left(running) <= before)  # what others left was perhaps still going
     assert not list((running.settings.data_dir / "backgrounds").iterdir())
 
 
