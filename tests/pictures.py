@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,7 @@ def exif_orientation(orientation: int) -> Image.Exif:
     return exif
 
 
+@cache
 def srgb_profile() -> bytes:
     """A real RGB profile."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -25,6 +25,7 @@ from tests.server import submit as submit_to
 from tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.models]
+by_hand = pytest.mark.skipif(not LONG, reason="by hand, with PHOTOPROC_TEST_LONG=1")
 
 AWAY_S = 20.0 if LONG else 5.0
 """How long the scheduler is gone."""
@@ -204,6 +205,7 @@ def test_photos_wait_for_a_scheduler_that_comes_late_and_for_a_worker_that_can_r
         late.close()
 
 
+@by_hand
 def test_a_worker_without_the_weights_gives_tasks_back_and_others_run_them(
     model_dir: Path, tmp_path: Path, serve: Serve
 ) -> None:
@@ -215,6 +217,7 @@ def test_a_worker_without_the_weights_gives_tasks_back_and_others_run_them(
         has_lost_nothing(service, job_id, 3)
 
 
+@by_hand
 def test_a_server_that_is_killed_goes_on_where_it_was(
     cluster: Cluster, model_dir: Path, tmp_path: Path
 ) -> None:
