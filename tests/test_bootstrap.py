@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import structlog
 
+from photoproc import bootstrap
 from photoproc.bootstrap import Runtime, configure_logging
+from photoproc.errors import ServiceError
 from photoproc.jobs import Counts
 from photoproc.settings import Settings
 from tests.test_store import DONE, create
@@ -175,3 +177,27 @@ def test_servers_that_start_at_once_all_find_a_place(make: Callable[[], Runtime]
     leave_behind(settings)
     at_once(*(runtime._take_seat for runtime in runtimes))
     assert len(list((settings.data_dir / "servers").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            ServiceError("store_damaged", "It is damaged.", "Stop the others."),
+            "It is damaged. Stop the others.",
+        ),
+        (PermissionError(13, "Permission denied", "/data"), "Permission denied"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why_and_what_to_do(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fails(_: Settings) -> None:
+        raise error
+
+    monkeypatch.setattr(bootstrap, "Runtime", fails)
+    monkeypatch.setattr(bootstrap, "_runtime", None)
+    monkeypatch.setattr(bootstrap, "_ended", False)
+    with pytest.raises(SystemExit, match=said) as ended:
+        bootstrap.runtime(settings)
+    assert str(ended.value).startswith("Photoproc cannot start.")

@@ -185,3 +185,14 @@ def test_what_came_and_was_dropped_again_takes_no_room(
     dropped.write(bytes(2_900_000), max_bytes=10_000_000)
     dropped.discard()
     assert blobs.receive(io.BytesIO(bytes(2_000_000)), max_bytes=10_000_000).byte_count == 2_000_000
+
+
+@pytest.mark.parametrize(("free_mb", "held_mb"), [(50, 0), (100, 6), (400, 25), (50_000, 64)])
+def test_the_reserve_is_a_share_of_what_is_free_and_enough_for_a_large_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_mb: int, held_mb: int
+) -> None:
+    blobs = Blobs(tmp_path, min_free_bytes=0)
+    monkeypatch.setattr(blobs, "free_bytes", lambda: free_mb << 20)
+    blobs.keep_reserve()
+    reserve = tmp_path / "reserve"
+    assert (reserve.stat().st_size >> 20 if reserve.exists() else 0) == held_mb
