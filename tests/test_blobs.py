@@ -6,7 +6,6 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import BinaryIO, cast
 
 import pytest
@@ -122,13 +121,13 @@ def test_an_upload_that_fails_midway_leaves_nothing(
 
 def test_a_disk_below_its_reserve_takes_nothing_more(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blobs = Blobs(root, min_free_bytes=100)
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=99))
+    monkeypatch.setattr(blobs, "free_bytes", lambda: 99)
     for refused in (blobs.check_space, lambda: blobs.receive(io.BytesIO(b"x"), max_bytes=9)):
         with pytest.raises(ServiceError) as caught:
             refused()
         assert caught.value.problem.code == "disk_full"
     assert files(root) == set()
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100))
+    monkeypatch.setattr(blobs, "free_bytes", lambda: 100)
     blobs.check_space()
 
 
@@ -137,7 +136,7 @@ def test_a_disk_that_fills_up_while_a_file_comes_ends_it_before_it_is_full(
 ) -> None:
     blobs = Blobs(root, min_free_bytes=100)
     free = iter([1000, 99])
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=next(free)))
+    monkeypatch.setattr(blobs, "free_bytes", lambda: next(free))
     incoming = blobs.incoming()
     incoming.write(bytes(16 << 20), max_bytes=1 << 30)
     with pytest.raises(ServiceError) as caught:
@@ -150,7 +149,7 @@ def test_an_announced_upload_that_would_eat_the_reserve_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blobs = Blobs(root, min_free_bytes=100)
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(blobs, "free_bytes", lambda: 1000)
     blobs.check_space(900)
     with pytest.raises(ServiceError):
         blobs.check_space(901)

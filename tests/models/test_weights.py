@@ -637,12 +637,15 @@ def test_the_usual_folders_are_those_of_rembg(
 
 @contextmanager
 def nothing_installed() -> Iterator[None]:
-    """Nothing in this environment's packages comes, goes or changes."""
+    """Nothing in this environment's packages comes, goes or changes.
+
+    An installation writes its record anew; folders beside it change whenever Python compiles a module.
+    """
     packages = Path(sysconfig.get_path("purelib"))
 
-    def seen() -> set[tuple[str, int]]:
-        return {
-            (path.name, path.stat().st_mtime_ns) for path in packages.iterdir() if path.name != "__pycache__"
+    def seen() -> tuple[set[str], set[tuple[str, int]]]:
+        return {path.name for path in packages.iterdir() if path.name != "__pycache__"}, {
+            (str(path), path.stat().st_mtime_ns) for path in packages.glob("*.dist-info/*") if path.is_file()
         }
 
     before = seen()
