@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from photoproc import child, recovery
-from photoproc.blobs import Blobs
+from photoproc.blobs import GRAPHS, Blobs
 from photoproc.clock import SystemClock
 from photoproc.engine import LocalEngine
 from photoproc.errors import ServiceError
@@ -61,7 +61,11 @@ class Runtime:
         self._inspector = LocalEngine(children=2, threads=1, timeout_s=_INSPECT_TIMEOUT_S)
         # Previews, and pictures that other APIs want otherwise, wait neither for tasks nor hold up uploads.
         self._previewer = LocalEngine(
-            children=1, threads=1, timeout_s=_PREVIEW_TIMEOUT_S, memory_mb=settings.child_memory_mb
+            children=1,
+            threads=1,
+            timeout_s=_PREVIEW_TIMEOUT_S,
+            memory_mb=settings.child_memory_mb,
+            graphs=data / GRAPHS,
         )
         self._weights = Models(
             settings.model_dir,
@@ -287,6 +291,7 @@ def _engine(settings: Settings) -> "LocalEngine | DaskEngine":
             threads=settings.threads_per_child,
             timeout_s=settings.task_timeout_s,
             memory_mb=settings.child_memory_mb,
+            graphs=settings.data_dir / GRAPHS,
         )
     from photoproc.engine.cluster import DaskEngine
 

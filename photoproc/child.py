@@ -103,8 +103,11 @@ class Report:
     """Inference threads of the model, where it ran."""
 
 
-def start(threads: int, memory_mb: int) -> None:
-    """Make this process a child: ends with its parent, yields to it, is the first to go without memory."""
+def start(threads: int, memory_mb: int, graphs: Path | None = None) -> None:
+    """Make this process a child: ends with its parent, yields to it, is the first to go without memory.
+
+    `graphs` is where prepared models are kept.
+    """
     _end_with_parent()
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
@@ -120,11 +123,12 @@ def start(threads: int, memory_mb: int) -> None:
             limit = memory_mb * 1024 * 1024
             limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    _Threads.count = threads
+    _Own.threads, _Own.graphs = threads, graphs
 
 
-class _Threads:
-    count = 1
+class _Own:
+    threads = 1
+    graphs: Path | None = None
 
 
 @cache
@@ -133,8 +137,8 @@ def _pipeline() -> "Pipeline":
 
     from photoproc.pipeline import Pipeline
 
-    cv2.setNumThreads(_Threads.count)
-    return Pipeline(threads=_Threads.count)
+    cv2.setNumThreads(_Own.threads)
+    return Pipeline(threads=_Own.threads, graphs=_Own.graphs)
 
 
 def warm_up() -> int:
@@ -153,7 +157,7 @@ def warm_up_inspecting() -> int:
 def run(order: Order) -> Report:
     """Carry out an order. Problems of the photo or the model are reported, not raised."""
     machine.forget_peak()
-    threads = max(machine.cores(), _Threads.count) if order.alone else _Threads.count
+    threads = max(machine.cores(), _Own.threads) if order.alone else _Own.threads
     report = _carry_out(order, threads)
     ran = "inference" in (report.seconds or {})
     return replace(report, peak_bytes=machine.peak_bytes(), threads=threads if ran else None)

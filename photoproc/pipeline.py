@@ -30,6 +30,8 @@ _KEPT = 6
 """What is kept between previews: faces, alphas and colours of small pictures."""
 _LOOK_EFFORT = 0.25
 """How much of the work on edges a preview does: it is to come within half a second."""
+_LARGE = 16_000_000
+"""Pixels of a photo with which a child has to be careful with memory."""
 _MAX_FACES = 40
 """Cutouts of one photo at most: a report of more would not fit into a pipe in one piece."""
 
@@ -62,9 +64,10 @@ class Result:
 class Pipeline:
     """The steps, with the models this process has loaded."""
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, graphs: Path | None = None) -> None:
+        """`graphs` is the folder of prepared models, see `models.graphs`."""
         self._threads = threads
-        self._matting = Matting(threads=threads)
+        self._matting = Matting(threads=threads, graphs=graphs)
         self._backgrounds: dict[Path, U8] = {}
         self._refiner: ViTMatte | None = None
         self._kept: dict[tuple[object, ...], object] = {}
@@ -165,8 +168,10 @@ class Pipeline:
             return known, None, ""
         self._loaded(model, clock)
         with clock.step("inference"):
-            small = compose.shrink_for_model(whole().rgb, model.spec.input_wh)
-            found = self._matting.predict(small, model.spec)
+            rgb = whole().rgb
+            small = compose.shrink_for_model(rgb, model.spec.input_wh)
+            # Of a large photo, or what the model ran in would be there beside its cutout.
+            found = self._matting.predict(small, model.spec, lean=rgb.shape[0] * rgb.shape[1] >= _LARGE)
         return found.mask, encode.to_png(found.mask), found.provider
 
     def _loaded(self, model: Model, clock: "Stopwatch") -> None:

@@ -70,6 +70,12 @@ class Cluster:
             keeper.wait()
         until(lambda: not any(is_alive(pid) for pid in left), within_s=20)
 
+    @property
+    def scheduler(self) -> int:
+        """Its process."""
+        assert self._scheduler is not None
+        return self._scheduler.pid
+
     def workers(self) -> list[int]:
         """The processes of the workers that run."""
         return [pid for keeper in self._keepers for pid in children_of(keeper.pid)[:1]]

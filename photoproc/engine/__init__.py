@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context, spawn
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -123,7 +124,17 @@ class LocalEngine:
     Every call ends, whatever becomes of the children: by its answer, or by the error `result` raises.
     """
 
-    def __init__(self, *, children: int, threads: int, timeout_s: float, memory_mb: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        children: int,
+        threads: int,
+        timeout_s: float,
+        memory_mb: int = 0,
+        graphs: Path | None = None,
+    ) -> None:
+        """`graphs` is where children keep prepared models, see `models.graphs`."""
+        self._graphs = graphs
         self._count = children
         self._threads = threads
         self._timeout_s = timeout_s
@@ -282,7 +293,7 @@ class LocalEngine:
             max_workers=self._count,
             max_tasks=_MOST_CALLS,
             initializer=child.start,
-            initargs=(self._threads, self._memory_mb),
+            initargs=(self._threads, self._memory_mb, self._graphs),
             context=get_context("spawn"),
         )
 

@@ -65,6 +65,7 @@ class Station(WorkerPlugin):  # type: ignore[misc]
             threads=max(1, (os.cpu_count() or 1) // children),
             timeout_s=settings.task_timeout_s,
             memory_mb=settings.child_memory_mb,
+            graphs=Path(worker.local_directory) / "graphs",
         )
         await asyncio.to_thread(self._engine.start)
 

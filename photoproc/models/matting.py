@@ -15,8 +15,9 @@ from PIL import Image
 from photoproc import machine
 from photoproc.errors import ModelError
 from photoproc.models.catalogue import ModelSpec
+from photoproc.models.graphs import options_for, prepared
 from photoproc.models.network import NetworkSession
-from photoproc.models.sessions import of_onnxruntime, out_of_memory, session_options
+from photoproc.models.sessions import Session, of_onnxruntime, out_of_memory, session_options
 from photoproc.models.weights import verify
 
 _KEPT_MB = 600
@@ -44,7 +45,9 @@ class Matting:
     Not thread-safe: a child runs one task at a time.
     """
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, graphs: Path | None = None) -> None:
+        """`graphs` is the folder of prepared models; without one each process prepares its own."""
+        self._graphs = graphs
         self.threads = threads
         """Of what is loaded and run from now on. onnxruntime fixes them when it loads a model, so one that
         runs on one core and on all of them is loaded twice."""
@@ -68,13 +71,14 @@ class Matting:
     def _loaded(self) -> list[ModelSpec]:
         return [spec for spec, _ in self._sessions]
 
-    def predict(self, picture: Image.Image, spec: ModelSpec) -> Prediction:
+    def predict(self, picture: Image.Image, spec: ModelSpec, *, lean: bool = False) -> Prediction:
         """Predict the mask of an RGB picture that is at `spec.input_wh` already, by a loaded model.
 
-        Raises ModelError model_broken, and MemoryError.
+        `lean`: what the run takes is given back at once. Raises ModelError model_broken, and MemoryError.
         """
         place = (spec, self.threads)
         session = self._sessions[place] = self._sessions.pop(place)  # the order is that of their last use
+        session.inner_session.lean = lean
         try:
             # A model that sees the same everywhere gives 0/0, which becomes an empty mask.
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -97,15 +101,11 @@ class Matting:
         verify(weights, spec)
         small = not spec.custom and max(spec.input_wh) <= _SMALL_SIDE
         options = session_options(self.threads, shared=small)
+        graph = None if self._graphs is None else prepared(weights, spec, self._graphs)
+        if graph is not None:
+            weights, options = graph, options_for(options)
         try:
-            if spec.custom:
-                return NetworkSession(weights, spec, options)
-            base = _rembg_sessions()[spec.name]
-            # rembg finds (or downloads) the file itself; ours is at hand and verified.
-            here = {"download_models": classmethod(lambda *_, **__: str(weights))}
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # the provider that ran is reported instead
-                return type(base.__name__, (base,), here)(spec.name, options)
+            session = self._opened(spec, weights, options)
         except Exception as error:
             if out_of_memory(error):
                 raise MemoryError(str(error)) from error
@@ -118,6 +118,19 @@ class Matting:
                     else "Delete the file and download it again on the System page.",
                 ) from error
             raise
+        session.inner_session = Session(session.inner_session)
+        return session
+
+    @staticmethod
+    def _opened(spec: ModelSpec, path: Path, options: Any) -> Any:
+        if spec.custom:
+            return NetworkSession(path, spec, options)
+        base = _rembg_sessions()[spec.name]
+        # rembg finds (or downloads) the file itself; ours is at hand and verified.
+        here = {"download_models": classmethod(lambda *_, **__: str(path))}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the provider that ran is reported instead
+            return type(base.__name__, (base,), here)(spec.name, options)
 
 
 def _rembg_sessions() -> dict[str, Any]:

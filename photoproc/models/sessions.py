@@ -5,24 +5,51 @@ from typing import Any
 
 import onnxruntime
 
+from photoproc import machine
+
 
 def session_options(threads: int, *, shared: bool = False) -> Any:
     """How onnxruntime is to run a model: so many threads, silent, without memory patterns, which would
-    reserve each run's memory in one more block.
+    reserve each run's memory in one more block, and without reuse of memory by plan, which keeps a block
+    from its first use to its last: u2net needs 0.22 GB for a run so, instead of 0.40, and is as fast.
 
-    `shared` sessions run in one arena, which grows by what is asked for instead of by powers of two:
-    together u2net and u2netp take 0.57 GB so, instead of 1.5 GB, and run no slower. It is never given back,
-    so it is for small models that come and go; the memory of any other ends with its session.
+    `shared` sessions run in one arena, which grows by what is asked for instead of by powers of two. It is
+    never given back, so it is for small models that come and go; the memory of any other ends with its
+    session.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.enable_mem_pattern = False
+    options.enable_mem_reuse = False
     if shared:
         _shared_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
     return options
+
+
+class Session:
+    """A session of onnxruntime whose runs can give their memory back at once."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.lean = False
+        """Whether it does: zeroing it anew then takes a sixth of u2net's time."""
+
+    def run(self, outputs: Any, given: Any) -> Any:
+        """As onnxruntime's."""
+        options = onnxruntime.RunOptions()
+        if self.lean:
+            machine.trim()
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        found = self._session.run(outputs, given, options)
+        if self.lean:
+            machine.trim()
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
 
 
 @cache
