@@ -52,6 +52,8 @@ class Matting:
         """Of what is loaded and run from now on. onnxruntime fixes them when it loads a model, so one that
         runs on one core and on all of them is loaded twice."""
         self._sessions: dict[tuple[ModelSpec, int], Any] = {}
+        self._prepared: dict[ModelSpec, Path] = {}
+        """Of loaded models, which need no second check to be loaded for other threads."""
 
     def has(self, spec: ModelSpec) -> bool:
         """Whether the model is loaded, for so many threads."""
@@ -65,6 +67,7 @@ class Matting:
         """
         while self._sessions and sum(one.download_mb for one in (*self._loaded(), spec)) > _KEPT_MB:
             del self._sessions[next(iter(self._sessions))]
+        self._prepared = {one: path for one, path in self._prepared.items() if one in self._loaded()}
         self._sessions[spec, self.threads] = self._session(spec, weights)
         machine.trim()  # a third of what loading takes is only for loading
 
@@ -98,11 +101,14 @@ class Matting:
         return Prediction(mask=mask, provider=session.inner_session.get_providers()[0])
 
     def _session(self, spec: ModelSpec, weights: Path) -> Any:
-        verify(weights, spec)
         small = not spec.custom and max(spec.input_wh) <= _SMALL_SIDE
         options = session_options(self.threads, shared=small)
-        graph = None if self._graphs is None else prepared(weights, spec, self._graphs)
+        graph = self._prepared.get(spec)
+        if graph is None:
+            verify(weights, spec)
+            graph = None if self._graphs is None else prepared(weights, spec, self._graphs)
         if graph is not None:
+            self._prepared[spec] = graph
             weights, options = graph, options_for(options)
         try:
             session = self._opened(spec, weights, options)

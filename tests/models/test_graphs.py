@@ -12,7 +12,7 @@ from photoproc.errors import ModelError
 from photoproc.models import graphs
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.models.matting import Matting
-from tests.models.support import spec_for, weights_file
+from tests.models.support import mean_error, spec_for, weights_file
 from tests.pictures import picture
 
 SMALL = CATALOGUE["u2netp"]
@@ -89,6 +89,25 @@ def test_a_disk_that_fills_up_meanwhile_leaves_nothing_behind(
     monkeypatch.setattr("photoproc.models.graphs.os.fsync", full)
     assert mask(weights, folder) == plain
     assert list(folder.iterdir()) == []
+
+
+def test_a_loaded_model_is_loaded_for_other_threads_without_its_file(
+    weights: Path, folder: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "u2netp.onnx"
+    own.write_bytes(weights.read_bytes())
+    matting = Matting(threads=1, graphs=folder)
+    matting.load(SMALL, own)
+    one = matting.predict(picture(320, 320), SMALL).mask
+    own.unlink()
+    matting.threads = 2
+    matting.load(SMALL, own)
+    two = matting.predict(picture(320, 320), SMALL).mask
+    assert mean_error(one, two) <= 1
+    with pytest.raises(
+        ModelError, match="cannot be read"
+    ):  # which a process that has not loaded it does read
+        Matting(threads=1, graphs=folder).load(SMALL, own)
 
 
 def test_a_file_that_is_no_model_is_told_of_as_ever(tmp_path: Path, folder: Path) -> None:
