@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import namedtuple
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,31 @@ def test_two_at_once_keep_one(weights: Path, folder: Path) -> None:
     told = {process.communicate(timeout=120)[0].strip() for process in running}
     [place] = folder.iterdir()
     assert told == {str(place / "graph.onnx")}
+
+
+def test_whoever_is_killed_while_preparing_leaves_nothing_half_in_its_place(
+    model_dir: Path, folder: Path
+) -> None:
+    weights, spec = weights_file(model_dir, "u2net"), CATALOGUE["u2net"]
+    code = (
+        "import sys; from pathlib import Path; from photoproc.models.graphs import prepared;"
+        "from photoproc.models.catalogue import CATALOGUE; print('begun', flush=True);"
+        "prepared(Path(sys.argv[1]), CATALOGUE['u2net'], Path(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", code, str(weights), str(folder)]
+    left = 0
+    for number in range(6):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1 + 0.2 * number)
+            process.kill()
+        left += any(folder.glob(".*"))
+        for place in folder.glob("[!.]*"):
+            assert {path.name for path in place.iterdir()} == {"graph.onnx", "weights.bin", "sha256.json"}
+    assert left, "none was killed while it wrote"
+    assert graphs.prepared(weights, spec, folder) is not None
 
 
 def test_those_used_last_stay_and_what_was_left_unfinished_goes(weights: Path, folder: Path) -> None:
