@@ -21,7 +21,7 @@ from photoproc import child, recovery
 from photoproc.blobs import GRAPHS, Blobs
 from photoproc.clock import SystemClock
 from photoproc.engine import LocalEngine
-from photoproc.errors import ServiceError
+from photoproc.errors import ServiceError, TaskError
 from photoproc.housekeeping import Housekeeper
 from photoproc.intake import Intake
 from photoproc.models.probe import Limits
@@ -66,6 +66,7 @@ class Runtime:
             timeout_s=_PREVIEW_TIMEOUT_S,
             memory_mb=settings.child_memory_mb,
             graphs=data / GRAPHS,
+            choice=settings.provider_choice,
         )
         self._weights = Models(
             settings.model_dir,
@@ -102,7 +103,11 @@ class Runtime:
         self._housekeeper = Housekeeper(self.service, self._clock)
 
     def start(self) -> None:
-        """Clean up after a crash, then begin to work."""
+        """Clean up after a crash, then begin to work.
+
+        Raises ServiceError provider_missing, and what asking a child for providers may end in.
+        """
+        self._check_provider()
         self._take_seat()
         self._weights.start()
         if self.settings.fetch_default_model:
@@ -123,6 +128,20 @@ class Runtime:
         self._engine.stop()
         self._seat.release()
         self._store.close()
+
+    def _check_provider(self) -> None:
+        """Ask a child for what models are required to run on. On a cluster each worker looks for itself."""
+        choice = self.settings.provider_choice
+        if not choice.required or self.settings.engine != "local":
+            return
+        try:
+            there = self._engine.result(self._engine.submit(child.providers))
+            problem = None if choice.is_met(choice.of(there)) else choice.missing(there)
+        except TaskError as error:
+            problem = error.problem
+        if problem is not None:
+            self._engine.stop()
+            raise ServiceError(problem.code, problem.message, problem.advice)
 
     def _is_alone(self) -> bool:
         """Whether no other server is at work on the data folder."""
@@ -292,6 +311,7 @@ def _engine(settings: Settings) -> "LocalEngine | DaskEngine":
             timeout_s=settings.task_timeout_s,
             memory_mb=settings.child_memory_mb,
             graphs=settings.data_dir / GRAPHS,
+            choice=settings.provider_choice,
         )
     from photoproc.engine.cluster import DaskEngine
 

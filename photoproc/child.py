@@ -22,6 +22,7 @@ from photoproc import machine
 from photoproc.errors import PhotoprocError, Problem, not_found
 from photoproc.jobs import ExtraKind, Warn
 from photoproc.models.catalogue import ModelSpec
+from photoproc.models.providers import Choice
 from photoproc.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -103,10 +104,10 @@ class Report:
     """Inference threads of the model, where it ran."""
 
 
-def start(threads: int, memory_mb: int, graphs: Path | None = None) -> None:
+def start(threads: int, memory_mb: int, graphs: Path | None = None, choice: Choice | None = None) -> None:
     """Make this process a child: ends with its parent, yields to it, is the first to go without memory.
 
-    `graphs` is where prepared models are kept.
+    `graphs` is where prepared models are kept, `choice` what models are to run on.
     """
     _end_with_parent()
     if hasattr(os, "nice"):
@@ -123,12 +124,13 @@ def start(threads: int, memory_mb: int, graphs: Path | None = None) -> None:
             limit = memory_mb * 1024 * 1024
             limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    _Own.threads, _Own.graphs = threads, graphs
+    _Own.threads, _Own.graphs, _Own.choice = threads, graphs, choice
 
 
 class _Own:
     threads = 1
     graphs: Path | None = None
+    choice: Choice | None = None
 
 
 @cache
@@ -138,13 +140,20 @@ def _pipeline() -> "Pipeline":
     from photoproc.pipeline import Pipeline
 
     cv2.setNumThreads(_Own.threads)
-    return Pipeline(threads=_Own.threads, graphs=_Own.graphs)
+    return Pipeline(threads=_Own.threads, graphs=_Own.graphs, choice=_Own.choice)
 
 
 def warm_up() -> int:
     """Import what a first task would import; returns the process id."""
     _pipeline()
     return os.getpid()
+
+
+def providers() -> tuple[str, ...]:
+    """The execution providers that onnxruntime has on this machine, by its names for them, the best first."""
+    from photoproc.models.sessions import available
+
+    return available()
 
 
 def warm_up_inspecting() -> int:

@@ -18,6 +18,7 @@ from photoproc.jobs import Warn
 from photoproc.models import faces
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.matting import Matting
+from photoproc.models.providers import Choice
 from photoproc.models.vitmatte import ViTMatte
 from photoproc.parts import Colour, Edges, Face, Keep, Size
 from photoproc.recipe import Recipe
@@ -64,10 +65,11 @@ class Result:
 class Pipeline:
     """The steps, with the models this process has loaded."""
 
-    def __init__(self, *, threads: int, graphs: Path | None = None) -> None:
-        """`graphs` is the folder of prepared models, see `models.graphs`."""
+    def __init__(self, *, threads: int, graphs: Path | None = None, choice: Choice | None = None) -> None:
+        """`graphs` is the folder of prepared models, see `models.graphs`; `choice` what models run on."""
         self._threads = threads
-        self._matting = Matting(threads=threads, graphs=graphs)
+        self._choice = choice
+        self._matting = Matting(threads=threads, graphs=graphs, choice=choice)
         self._backgrounds: dict[Path, U8] = {}
         self._refiner: ViTMatte | None = None
         self._kept: dict[tuple[object, ...], object] = {}
@@ -211,7 +213,7 @@ class Pipeline:
 
     def _vitmatte(self, weights: Path) -> ViTMatte:
         if self._refiner is None:
-            self._refiner = ViTMatte(weights, threads=self._threads)
+            self._refiner = ViTMatte(weights, threads=self._threads, choice=self._choice)
         return self._refiner
 
     def _layers(

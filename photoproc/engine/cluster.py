@@ -161,6 +161,10 @@ class DaskEngine:
             for pid in worker["metrics"][NAME]["children"]
         ]
 
+    def providers(self) -> tuple[str, ...]:
+        told = (worker["metrics"][NAME]["providers"] for worker in self._workers.values())
+        return tuple(dict.fromkeys(name for names in told for name in names))
+
     def stop(self) -> None:
         with self._lock:
             self._stopped = True

@@ -23,6 +23,7 @@ from photoproc.engine import LocalEngine
 from photoproc.engine.parcels import Parcel, Reply, replied, unpacked
 from photoproc.errors import ModelError, TaskError
 from photoproc.models.catalogue import ModelSpec
+from photoproc.models.providers import Choice
 from photoproc.models.weights import Phase, Weights, verify
 from photoproc.settings import Settings
 
@@ -47,6 +48,7 @@ class Station(WorkerPlugin):  # type: ignore[misc]
         self._calls: dict[str, _Call] = {}
         self._engine: LocalEngine | None = None
         self._unfit = ""
+        self._providers: tuple[str, ...] = ()
         if multiprocessing.current_process().daemon:
             self._unfit = "it must be started with --no-nanny, or it may not have children"
         try:
@@ -66,8 +68,23 @@ class Station(WorkerPlugin):  # type: ignore[misc]
             timeout_s=settings.task_timeout_s,
             memory_mb=settings.child_memory_mb,
             graphs=Path(worker.local_directory) / "graphs",
+            choice=settings.provider_choice,
         )
         await asyncio.to_thread(self._engine.start)
+        await asyncio.to_thread(self._look_at_providers, settings.provider_choice)
+
+    def _look_at_providers(self, choice: Choice) -> None:
+        """Unfit without what models are required to run on."""
+        assert self._engine is not None
+        try:
+            self._providers = self._engine.result(self._engine.submit(child.providers))
+        except TaskError as error:
+            self._unfit = error.problem.message.rstrip(".")
+        else:
+            if not choice.is_met(choice.of(self._providers)):
+                self._unfit = choice.missing(self._providers).message.rstrip(".")
+        if self._unfit:
+            log.error("worker_unfit: %s", self._unfit)
 
     async def teardown(self, worker: Worker) -> None:
         """End the children; what they were at is run elsewhere."""
@@ -87,7 +104,7 @@ class Station(WorkerPlugin):  # type: ignore[misc]
         """Run a call in a child; whatever becomes of it is in the reply."""
         call = self._calls[key] = _Call()
         try:
-            if self._engine is None:
+            if self._engine is None or self._unfit:
                 call.given_up.wait(_HELD_S)
                 raise self._unfit_for(self._unfit)
             with TemporaryDirectory(dir=self._worker.local_directory, prefix="call-") as folder:
@@ -148,7 +165,11 @@ class Station(WorkerPlugin):  # type: ignore[misc]
     def _told(self, _: Worker) -> dict[str, object]:
         """What the worker's heartbeat tells everybody: its living children, or why it cannot have any."""
         there = [] if self._engine is None else self._engine.children()
-        return {"children": [one.pid for one in there if one.alive], "unfit": self._unfit}
+        return {
+            "children": [one.pid for one in there if one.alive],
+            "providers": self._providers,
+            "unfit": self._unfit,
+        }
 
 
 class _Call:

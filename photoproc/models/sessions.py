@@ -6,6 +6,8 @@ from typing import Any
 import onnxruntime
 
 from photoproc import machine
+from photoproc.errors import ModelError, Problem
+from photoproc.models.providers import CPU, Choice
 
 
 def session_options(threads: int, *, shared: bool = False) -> Any:
@@ -52,6 +54,52 @@ class Session:
         return getattr(self._session, name)
 
 
+def available() -> tuple[str, ...]:
+    """The execution providers that this onnxruntime was built with, by its names, the best first."""
+    return tuple(onnxruntime.get_available_providers())
+
+
+def providers_for(choice: Choice, *, threads: int = 0) -> list[Any]:
+    """What onnxruntime is to run a model on, the best first, with options where it takes any.
+
+    Raises ModelError provider_missing where it has not what is required.
+    """
+    there = available()
+    provider = choice.of(there)
+    if not choice.is_met(provider):
+        raise _raised(choice.missing(there))
+    if provider == CPU:
+        return [CPU]
+    options: dict[str, str] = {}
+    if provider in ("CUDAExecutionProvider", "ROCMExecutionProvider") and choice.memory_mb:
+        # Grown by what is asked for, or the next power of two would meet the bound too early.
+        options = {"gpu_mem_limit": str(choice.memory_mb << 20), "arena_extend_strategy": "kSameAsRequested"}
+    if provider == "OpenVINOExecutionProvider" and threads:
+        options = {"num_of_threads": str(threads)}
+    return [(provider, options) if options else provider, CPU]
+
+
+def threads_matter(choice: Choice) -> bool:
+    """Whether models run on the processor, by the CPU's provider or Intel's, and not on a card."""
+    return choice.of(available()) in (CPU, "OpenVINOExecutionProvider")
+
+
+def ran_on(session: Any, choice: Choice, model: str) -> str:
+    """The execution provider a loaded model runs on, as onnxruntime names it.
+
+    onnxruntime takes the CPU, with a word on standard error, where it cannot load a provider's libraries, and
+    where a run fails. Raises ModelError provider_missing where another is required.
+    """
+    provider = str(session.get_providers()[0])
+    if not choice.is_met(provider):
+        raise _raised(choice.not_used(model, provider))
+    return provider
+
+
+def _raised(problem: Problem) -> ModelError:
+    return ModelError(problem.code, problem.message, problem.advice)
+
+
 @cache
 def _shared_arena() -> None:
     cpu = onnxruntime.OrtMemoryInfo(
@@ -69,5 +117,6 @@ def of_onnxruntime(error: Exception) -> bool:
 def out_of_memory(error: Exception) -> bool:
     """Whether it is onnxruntime's way to say that memory ran out."""
     return of_onnxruntime(error) and any(
-        word in str(error) for word in ("bad_alloc", "bad allocation", "Failed to allocate")
+        word in str(error)
+        for word in ("bad_alloc", "bad allocation", "Failed to allocate", "out of memory", "ALLOC_FAILED")
     )

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from photoproc.export import STEPS
 from photoproc.jobs import Cutout, ExtraKind, Job, Task
+from photoproc.models.providers import label
 from photoproc.recipe import NO_MODEL
 from photoproc.ui.component import component
 from photoproc.ui.text import byte_size, duration
@@ -92,7 +93,7 @@ def _cutout(task: Task, place: int, cutout: Cutout, token: str) -> dict[str, obj
 def _facts(task: Task, model: str) -> list[list[str]]:
     facts = [["Model", model]]
     if task.provider:
-        facts.append(["Ran on", task.provider.removesuffix("ExecutionProvider")])
+        facts.append(["Ran on", label(task.provider)])
     if task.mask_from_cache:
         facts.append(["Mask", "from an earlier run"])
     if task.uncertainty is not None:
