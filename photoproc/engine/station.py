@@ -55,9 +55,9 @@ class Station(WorkerPlugin):  # type: ignore[misc]
             settings = Settings()
         except ValidationError as error:
             self._unfit = f"its settings are not valid ({error.errors()[0]['loc'][0]})"
-        worker.metrics[NAME] = self._told
         if self._unfit:
             log.error("worker_unfit: %s", self._unfit)
+            worker.metrics[NAME] = self._told
             return
         self._weights = Weights(settings.model_dir, sources=() if settings.offline else None)
         self._weights.start()
@@ -72,6 +72,7 @@ class Station(WorkerPlugin):  # type: ignore[misc]
         )
         await asyncio.to_thread(self._engine.start)
         await asyncio.to_thread(self._look_at_providers, settings.provider_choice)
+        worker.metrics[NAME] = self._told  # nothing is sent to it before
 
     def _look_at_providers(self, choice: Choice) -> None:
         """Unfit without what models are required to run on."""

@@ -11,6 +11,9 @@ from photoproc.errors import Problem
 
 CPU = "CPUExecutionProvider"
 
+ON_THE_PROCESSOR = (CPU, "OpenVINOExecutionProvider")
+"""Where threads matter; Intel's may run on a card as well, but not unless it is told to."""
+
 _BY_NAME: Mapping[str, tuple[str, ...]] = {
     "cpu": (CPU,),
     "cuda": ("CUDAExecutionProvider",),

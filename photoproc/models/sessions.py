@@ -7,7 +7,7 @@ import onnxruntime
 
 from photoproc import machine
 from photoproc.errors import ModelError, Problem
-from photoproc.models.providers import CPU, Choice
+from photoproc.models.providers import CPU, ON_THE_PROCESSOR, Choice
 
 
 def session_options(threads: int, *, shared: bool = False) -> Any:
@@ -81,7 +81,7 @@ def providers_for(choice: Choice, *, threads: int = 0) -> list[Any]:
 
 def threads_matter(choice: Choice) -> bool:
     """Whether models run on the processor, by the CPU's provider or Intel's, and not on a card."""
-    return choice.of(available()) in (CPU, "OpenVINOExecutionProvider")
+    return choice.of(available()) in ON_THE_PROCESSOR
 
 
 def ran_on(session: Any, choice: Choice, model: str) -> str:
