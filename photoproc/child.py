@@ -125,10 +125,12 @@ def start(threads: int, memory_mb: int, graphs: Path | None = None, choice: Choi
             limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     _Own.threads, _Own.graphs, _Own.choice = threads, graphs, choice
+    _Own.is_limited = memory_mb > 0
 
 
 class _Own:
     threads = 1
+    is_limited = False
     graphs: Path | None = None
     choice: Choice | None = None
 
@@ -166,10 +168,15 @@ def warm_up_inspecting() -> int:
 def run(order: Order) -> Report:
     """Carry out an order. Problems of the photo or the model are reported, not raised."""
     machine.forget_peak()
-    threads = max(machine.cores(), _Own.threads) if order.alone else _Own.threads
+    threads = max(machine.cores(), _Own.threads) if order.alone and _may_use_all(order) else _Own.threads
     report = _carry_out(order, threads)
     ran = "inference" in (report.seconds or {})
     return replace(report, peak_bytes=machine.peak_bytes(), threads=threads if ran else None)
+
+
+def _may_use_all(order: Order) -> bool:
+    """Whether the model may be loaded once more, for all cores; threads take address space as well."""
+    return not _Own.is_limited and (order.model is None or order.model.fits_twice)
 
 
 def _carry_out(order: Order, threads: int) -> Report:

@@ -152,7 +152,7 @@ class Overview:
         default = self._weights.state(self.settings.default_model)
         reasons = {
             "worker": "" if self._worker.alive else "The worker is not running.",
-            "engine": "" if stranded is None else stranded.message,
+            "engine": "" if stranded is None or self._engine.capacity else stranded.message,
             "store": "" if held_up is None else held_up.message,
             "disk": "",
             "model": "",

@@ -1,6 +1,5 @@
 """Settings from PHOTOPROC_* environment variables: built once, passed in."""
 
-import os
 import re
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from photoproc import machine
 from photoproc.models import providers
 from photoproc.models.catalogue import CATALOGUE
 
@@ -33,7 +33,7 @@ def _parts(given: str) -> tuple[str, ...]:
 
 
 def _default_children() -> int:
-    return max(1, min(os.cpu_count() or 1, 4))
+    return min(machine.cores(), 4)
 
 
 class Settings(BaseSettings):
@@ -200,7 +200,7 @@ class Settings(BaseSettings):
     @property
     def threads_per_child(self) -> int:
         """Inference threads of one child: the cores shared out, at least one."""
-        return max(1, (os.cpu_count() or 1) // self.max_concurrent)
+        return max(1, machine.cores() // self.max_concurrent)
 
     @property
     def max_pixels(self) -> int:

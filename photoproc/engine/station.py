@@ -7,7 +7,6 @@ so a photo that crashes or hangs costs a child, not the worker, and a call that 
 import asyncio
 import logging
 import multiprocessing
-import os
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 from distributed import Worker, WorkerPlugin, get_worker
 from pydantic import ValidationError
 
-from photoproc import child
+from photoproc import child, machine
 from photoproc.child import Report
 from photoproc.engine import LocalEngine
-from photoproc.engine.parcels import Parcel, Reply, replied, unpacked
+from photoproc.engine.parcels import Parcel, Reply, code, replied, unpacked
 from photoproc.errors import ModelError, TaskError
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.providers import Choice
@@ -55,6 +54,7 @@ class Station(WorkerPlugin):  # type: ignore[misc]
             settings = Settings()
         except ValidationError as error:
             self._unfit = f"its settings are not valid ({error.errors()[0]['loc'][0]})"
+        self._code = code()
         if self._unfit:
             log.error("worker_unfit: %s", self._unfit)
             worker.metrics[NAME] = self._told
@@ -64,7 +64,7 @@ class Station(WorkerPlugin):  # type: ignore[misc]
         children = worker.state.nthreads
         self._engine = LocalEngine(
             children=children,
-            threads=max(1, (os.cpu_count() or 1) // children),
+            threads=max(1, machine.cores() // children),
             timeout_s=settings.task_timeout_s,
             memory_mb=settings.child_memory_mb,
             graphs=Path(worker.local_directory) / "graphs",
@@ -108,7 +108,8 @@ class Station(WorkerPlugin):  # type: ignore[misc]
             if self._engine is None or self._unfit:
                 call.given_up.wait(_HELD_S)
                 raise self._unfit_for(self._unfit)
-            with TemporaryDirectory(dir=self._worker.local_directory, prefix="call-") as folder:
+            own = {"dir": self._worker.local_directory, "prefix": "call-"}
+            with TemporaryDirectory(**own, ignore_cleanup_errors=True) as folder:
                 args = unpacked(parcel, Path(folder), lambda spec: self._weights_of(spec, call))
                 answer = self._engine.result(call.begun(self._engine, parcel, args))
                 return replied(answer)
@@ -117,9 +118,11 @@ class Station(WorkerPlugin):  # type: ignore[misc]
                 log.exception("step_failed: %s", key)
             return Reply(problem=error.problem)
         except OSError as error:
-            if not child.is_disk_full(error):
-                raise
-            return Reply(answer=Report(problem=child.disk_full()))
+            if child.is_disk_full(error):
+                return Reply(answer=Report(problem=child.disk_full()))
+            log.exception("worker_unfit: %s", key)
+            call.given_up.wait(_HELD_S)
+            return Reply(problem=self._unfit_for(str(error)).problem)
         finally:
             del self._calls[key]
 
@@ -170,6 +173,7 @@ class Station(WorkerPlugin):  # type: ignore[misc]
             "children": [one.pid for one in there if one.alive],
             "providers": self._providers,
             "unfit": self._unfit,
+            "code": self._code,
         }
 
 

@@ -3,7 +3,9 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from PIL import Image
 
 from photoproc import machine
 from photoproc.errors import ModelError
-from photoproc.models.catalogue import ModelSpec
+from photoproc.models.catalogue import LOADED_MB, ModelSpec
 from photoproc.models.graphs import options_for, prepared
 from photoproc.models.network import NetworkSession
 from photoproc.models.providers import CPU, Choice
@@ -28,11 +30,6 @@ from photoproc.models.sessions import (
 )
 from photoproc.models.weights import verify
 
-_KEPT_MB = 600
-"""Models stay loaded while their weights are no more than this: three of the usual, or one of the largest.
-
-In memory a model takes up to a multiple of it, and each child loads its own.
-"""
 _SMALL_SIDE = 320
 """Models that see pictures of this many pixels a side, or fewer, share the memory they run in: u2net, u2netp
 and silueta, half a gigabyte at the most."""
@@ -78,7 +75,7 @@ class Matting:
         Raises ModelError weights_checksum, weights_unreadable, weights_changed, provider_missing or
         model_broken, and MemoryError.
         """
-        while self._sessions and sum(one.download_mb for one in (*self._loaded(), spec)) > _KEPT_MB:
+        while self._sessions and sum(one.download_mb for one in (*self._loaded(), spec)) > LOADED_MB:
             del self._sessions[next(iter(self._sessions))]
         self._prepared = {one: path for one, path in self._prepared.items() if one in self._loaded()}
         self._sessions[self._place(spec)] = self._session(spec, weights)
@@ -123,17 +120,48 @@ class Matting:
         providers = providers_for(self._choice, threads=self.threads)
         on_cpu = providers == [CPU]
         small = not spec.custom and max(spec.input_wh) <= _SMALL_SIDE
-        options = session_options(self.threads, shared=small and on_cpu)
+        options = partial(session_options, self.threads, shared=small and on_cpu)
+        session = None
+        if on_cpu and self._graphs is not None:  # which they are prepared for
+            session = self._of_prepared(spec, weights, self._graphs, options)
+        if session is None:
+            verify(weights, spec)
+            session = self._opened(spec, weights, options(), providers)
+        session.inner_session = Session(session.inner_session)
+        ran_on(session.inner_session, self._choice, spec.name)
+        return session
+
+    def _of_prepared(
+        self, spec: ModelSpec, weights: Path, folder: Path, options: Callable[[], Any]
+    ) -> Any | None:
+        """A session of the prepared model; None where it has none, or it is lost meanwhile."""
         graph = self._prepared.get(spec)
         if graph is None:
             verify(weights, spec)
-            # They are prepared for the CPU.
-            graph = prepared(weights, spec, self._graphs) if self._graphs is not None and on_cpu else None
-        if graph is not None:
-            self._prepared[spec] = graph
-            weights, options = graph, options_for(options)
+            graph = prepared(weights, spec, folder)
+            if graph is None:
+                return None
         try:
-            session = self._opened(spec, weights, options, providers)
+            session = self._opened(spec, graph, options_for(options()), [CPU])
+        except ModelError:
+            self._prepared.pop(spec, None)
+            return None
+        self._prepared[spec] = graph
+        return session
+
+    @staticmethod
+    def _opened(spec: ModelSpec, path: Path, options: Any, providers: list[Any]) -> Any:
+        try:
+            if spec.custom:
+                return NetworkSession(path, spec, options, providers)
+            base = _rembg_sessions()[spec.name]
+            here = {
+                # rembg finds (or downloads) the file itself; ours is at hand and verified.
+                "download_models": classmethod(lambda *_, **__: str(path)),
+                # The provider that ran is reported instead; this takes names only, without options.
+                "_warn_on_provider_fallback": lambda *_: None,
+            }
+            return type(base.__name__, (base,), here)(spec.name, options, providers=providers)
         except Exception as error:
             if out_of_memory(error):
                 raise MemoryError(str(error)) from error
@@ -146,22 +174,6 @@ class Matting:
                     else "Delete the file and download it again on the System page.",
                 ) from error
             raise
-        session.inner_session = Session(session.inner_session)
-        ran_on(session.inner_session, self._choice, spec.name)
-        return session
-
-    @staticmethod
-    def _opened(spec: ModelSpec, path: Path, options: Any, providers: list[Any]) -> Any:
-        if spec.custom:
-            return NetworkSession(path, spec, options, providers)
-        base = _rembg_sessions()[spec.name]
-        here = {
-            # rembg finds (or downloads) the file itself; ours is at hand and verified.
-            "download_models": classmethod(lambda *_, **__: str(path)),
-            # The provider that ran is reported instead; this takes names only, without options.
-            "_warn_on_provider_fallback": lambda *_: None,
-        }
-        return type(base.__name__, (base,), here)(spec.name, options, providers=providers)
 
 
 def _rembg_sessions() -> dict[str, Any]:

@@ -115,7 +115,9 @@ def of_onnxruntime(error: Exception) -> bool:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether it is onnxruntime's way to say that memory ran out."""
+    """Whether it is onnxruntime's way to say that memory ran out, also for its threads."""
+    if isinstance(error, RuntimeError) and "Cannot allocate memory" in str(error):
+        return True
     return of_onnxruntime(error) and any(
         word in str(error)
         for word in ("bad_alloc", "bad allocation", "Failed to allocate", "out of memory", "ALLOC_FAILED")
