@@ -32,10 +32,10 @@ class Cluster:
         self._scheduler: subprocess.Popen[bytes] | None = None
         self._keepers: list[subprocess.Popen[bytes]] = []
 
-    def start_scheduler(self) -> None:
+    def start_scheduler(self, env: Mapping[str, str] | None = None) -> None:
         """Start it, on the same port each time; returns at once."""
         command = f"exec {_DASK} scheduler --host 127.0.0.1 --port {self.port} --no-dashboard --no-show"
-        self._scheduler = self._run(command, "scheduler")
+        self._scheduler = self._run(command, "scheduler", env)
 
     def kill_scheduler(self) -> None:
         """`kill -9`; its port is free afterwards."""

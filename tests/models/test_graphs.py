@@ -111,6 +111,18 @@ def test_a_loaded_model_is_loaded_for_other_threads_without_its_file(
         Matting(threads=1, graphs=folder).load(SMALL, own)
 
 
+def test_a_prepared_model_that_is_gone_is_no_reason_to_fail(weights: Path, folder: Path) -> None:
+    matting = Matting(threads=1, graphs=folder)
+    matting.load(SMALL, weights)
+    one = matting.predict(picture(320, 320), SMALL).mask
+    for threads, left in ((2, ()), (3, ("graph.onnx",))):
+        for file in [file for file in folder.rglob("*.*") if file.is_file() and file.name not in left]:
+            file.unlink()
+        matting.threads = threads
+        matting.load(SMALL, weights)
+        assert mean_error(one, matting.predict(picture(320, 320), SMALL).mask) <= 1
+
+
 def test_a_file_that_is_no_model_is_told_of_as_ever(tmp_path: Path, folder: Path) -> None:
     path = tmp_path / "silueta.onnx"
     path.write_bytes(b"no model")
