@@ -8,6 +8,7 @@ import io
 import os
 import time
 from dataclasses import replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from PIL import Image, ImageDraw
 from photoproc.bootstrap import Runtime
 from photoproc.jobs import Cutout, Photo, TaskState
 from photoproc.recipe import Recipe
-from photoproc.records import Outcome
+from photoproc.records import Claim, Outcome
 from photoproc.settings import Settings
 from photoproc.store import Store
 from tests.benchmarks.common import photo
+from tests.pictures import encoded
 
 MODEL = "bria-rmbg"
 """Its weights come from the release alone, and the servers of the tests are offline."""
@@ -41,14 +43,19 @@ class LargeJob:
         self._made = [self._picture(seed) for seed in range(min(photos, _PICTURES))]
         self.end(done)
 
+    def begin(self) -> Claim:
+        """Take the next task, which runs then."""
+        token = f"{next(self._tokens):012}{os.getpid()}"
+        claim = self.store.claim("test", [MODEL], token=token, now=time.time())
+        assert claim is not None
+        assert claim.job_id == self.id
+        return claim
+
     def end(self, tasks: int = 1) -> None:
         """Have the next tasks end well, as the worker would."""
         for _ in range(tasks):
-            token = f"{next(self._tokens):012}{os.getpid()}"
-            claim = self.store.claim("test", [MODEL], token=token, now=time.time())
-            assert claim is not None
-            assert claim.job_id == self.id
-            stem, like = f"{claim.number}-{token[:12]}", self._made[claim.number % len(self._made)]
+            claim = self.begin()
+            stem, like = f"{claim.number}-{claim.token[:12]}", self._made[claim.number % len(self._made)]
             mine = replace(
                 like, file=f"{stem}.png", preview=f"{stem}-after.webp", before=f"{stem}-before.webp"
             )
@@ -67,9 +74,7 @@ class LargeJob:
         try:
             service, batch, taken = runtime.service, runtime.service.new_batch(), list[Photo]()
             for seed in range(min(photos, _PICTURES)):
-                file = io.BytesIO()
-                photo(_MEGAPIXELS, seed).save(file, "JPEG")
-                file.seek(0)
+                file = io.BytesIO(encoded(photo(_MEGAPIXELS, seed)))
                 taken += service.accept(batch, f"{seed}.jpg", file).photos
             named = [
                 replace(taken[number % len(taken)], name=f"photo {number:04}.jpg") for number in range(photos)
@@ -79,21 +84,31 @@ class LargeJob:
             runtime.stop()
 
     def _picture(self, seed: int) -> Cutout:
-        """The files of a cutout: the photo within an ellipse."""
-        before = photo(_MEGAPIXELS, seed)
-        alpha = Image.new("L", before.size)
-        ImageDraw.Draw(alpha).ellipse((60, 40, before.width - 60, before.height - 20), fill=255)
-        after = before.copy()
-        after.putalpha(alpha)
-        names = (f"{seed}.png", f"{seed}-after.webp", f"{seed}-before.webp")
-        for name, one in zip(names, (after, after, before), strict=True):
-            one.save(self._folder / name)
-        data = (self._folder / names[0]).read_bytes()
+        """The files of a cutout."""
+        names, (size_wh, *files) = (f"{seed}.png", f"{seed}-after.webp", f"{seed}-before.webp"), _files(seed)
+        for name, data in zip(names, files, strict=True):
+            (self._folder / name).write_bytes(data)
         return Cutout(
             file=names[0],
             preview=names[1],
             before=names[2],
-            sha256=hashlib.sha256(data).hexdigest(),
-            byte_count=len(data),
-            size_wh=before.size,
+            sha256=hashlib.sha256(files[0]).hexdigest(),
+            byte_count=len(files[0]),
+            size_wh=size_wh,
         )
+
+
+@cache
+def _files(seed: int) -> tuple[tuple[int, int], bytes, bytes, bytes]:
+    """The size of a photo, all within an ellipse of it as PNG and WebP, and the photo as WebP."""
+    before = photo(_MEGAPIXELS, seed)
+    alpha = Image.new("L", before.size)
+    ImageDraw.Draw(alpha).ellipse((60, 40, before.width - 60, before.height - 20), fill=255)
+    after = before.copy()
+    after.putalpha(alpha)
+    return (
+        before.size,
+        encoded(after, "PNG", compress_level=1),
+        encoded(after, "WEBP"),
+        encoded(before, "WEBP"),
+    )

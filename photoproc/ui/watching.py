@@ -18,7 +18,7 @@ from photoproc.ui.timer import redraw_soon, stop_timer, this_fragment
 T = TypeVar("T")
 
 _LOOK_EVERY_S = 1.0
-_DRAW_AFTER_S = 0.1
+_DRAW_AFTER_S = 0.2
 
 
 @dataclass(slots=True)

@@ -55,10 +55,10 @@ def gallery(
     news = None if drawn is None else _news(drawn, now)
     if news is None:
         # Of a job that is over there are no news: seen again it is the same, which the browser may have.
-        drawn, news = now | {"of": "" if job.state.final else uuid.uuid4().hex}, {}
+        drawn = now | {"of": "" if job.state.final else uuid.uuid4().hex}
         st.session_state[_drawn(key)] = drawn
     component("gallery")(data=drawn, key=key, on_seek_change=on_seek)
-    if news:
+    if news is not None:  # also where all is as it was then: the gallery may have been told otherwise
         component("news", alone=True)(data=news, key=f"{key}-news")
 
 
@@ -77,11 +77,7 @@ def _news(drawn: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any] | 
     if not drawn["of"] or ids[0] != ids[1] or drawn["token"] != now["token"]:
         return None
     items = [item for item, before in zip(now["items"], drawn["items"], strict=True) if item != before]
-    if len(items) > _MOST_NEWS:
-        return None
-    if not items and drawn["place"] == now["place"]:
-        return {}
-    return {"of": drawn["of"], "items": items, "place": now["place"]}
+    return None if len(items) > _MOST_NEWS else {"of": drawn["of"], "items": items, "place": now["place"]}
 
 
 def _item(task: Task) -> dict[str, object]:
