@@ -20,8 +20,8 @@ def stop_timer() -> None:
 
 
 def redraw_soon(fragment: str | None, *, every_s: float = 1.0) -> None:
-    """Have a fragment (by its id, see `this_fragment`) drawn once a second from now on, until it says
-    `stop_timer`; nothing for None. One that has a timer keeps it.
+    """Have a fragment (by its id, see `this_fragment`) drawn every so many seconds from now on, until it
+    says `stop_timer`; nothing for None. One that has a timer keeps it.
 
     This is how a part of a page has what is around it drawn again. `st.rerun()` in a timer's run is not:
     see `stop_timer`.
