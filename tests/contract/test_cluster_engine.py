@@ -3,6 +3,7 @@
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,10 @@ def problem_of(engine: DaskEngine) -> str:
     return "" if engine.problem is None else engine.problem.message
 
 
+def is_said(engine: DaskEngine, why: str) -> bool:
+    return why in problem_of(engine)
+
+
 def test_a_scheduler_or_a_worker_with_other_code_is_given_no_calls(tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(ROOT / "photoproc", other / "photoproc")
@@ -159,9 +164,9 @@ def test_a_scheduler_or_a_worker_with_other_code_is_given_no_calls(tmp_path: Pat
     engine = DaskEngine(bare.address)
     try:
         engine.start()
-        for env, why in ({}, "has not Photoproc’s code"), ({"PYTHONPATH": str(other)}, "has another version"):
-            bare.start_scheduler({"PYTHONPATH": "", **env})
-            until(lambda why=why: why in problem_of(engine), within_s=60)
+        for where, why in ("", "has not Photoproc’s code"), (str(other), "has another version"):
+            bare.start_scheduler({"PYTHONPATH": where})
+            until(partial(is_said, engine, why), within_s=60)
             bare.kill_scheduler()
         bare.start_scheduler()
         bare.start_worker(env={"PYTHONPATH": str(other)})
