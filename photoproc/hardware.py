@@ -74,5 +74,5 @@ class Hardware:
             return self._choice.missing(self._there)
         for model, provider in dict(self._used).items():  # another thread may add to it
             if self._choice.is_passed_over(provider, self._there):
-                return self._choice.not_used(model, provider)
+                return self._choice.not_used(model, provider, self._there)
         return None

@@ -36,6 +36,7 @@ def told(name: str, there: tuple[str, ...], *ran: str) -> tuple[str, list[str]]:
             hardware.look()
     assert hardware.state().there == there
     assert hardware.state().chosen == name
+    assert "ROCm" not in str(hardware.state().problem)  # which is not there
     return code(hardware), [line["event"] for line in lines]
 
 

@@ -83,9 +83,9 @@ class Choice:
             "PHOTOPROC_PROVIDER=auto and PHOTOPROC_PROVIDER_REQUIRED=0.",
         )
 
-    def not_used(self, model: str, provider: str) -> Problem:
-        """The problem that a model was loaded for what was chosen, and runs on this."""
-        wanted = " or ".join(label(name) for name in self._wanted())
+    def not_used(self, model: str, provider: str, there: Sequence[str]) -> Problem:
+        """The problem that a model was loaded for the best of what there is, and runs on this."""
+        wanted = label(self.of(there))
         then = (
             "then retry. PHOTOPROC_PROVIDER_REQUIRED=0 lets models run on the CPU."
             if self.required

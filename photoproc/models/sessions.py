@@ -92,7 +92,7 @@ def ran_on(session: Any, choice: Choice, model: str) -> str:
     """
     provider = str(session.get_providers()[0])
     if not choice.is_met(provider):
-        raise _raised(choice.not_used(model, provider))
+        raise _raised(choice.not_used(model, provider, available()))
     return provider
 
 
