@@ -1,7 +1,8 @@
-"""What the kernel tells: the memory of this process, and how busy the machine's cores are."""
+"""What the kernel tells: the processor, the memory of this process, and how busy the machine's cores are."""
 
 import ctypes
 import os
+import platform
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,6 +18,15 @@ _COUNTED = 8
 def cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """What the processor calls itself, or else its kind."""
+    with suppress(OSError):
+        for line in (_PROC / "cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def forget_peak() -> bool:
