@@ -142,9 +142,10 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
 
 @contextmanager
 def _work_in(folder: Path) -> Iterator[Path]:
-    """A folder for what is not done; what processes that were killed left behind is cleared away."""
+    """A folder for what is not done, onnxruntime's too; what killed processes left is cleared away."""
     form_making.clear(folder)
     work = Path(tempfile.mkdtemp(prefix=form_making.WORK_PREFIX, dir=folder))
+    tempfile.tempdir = str(work)
     try:
         yield work
     finally:
@@ -152,8 +153,8 @@ def _work_in(folder: Path) -> Iterator[Path]:
 
 
 def _check_space(folder: Path, original: Path) -> None:
-    """Three copies may be there for a while: the original's of another version, one prepared, the form."""
-    if shutil.disk_usage(folder).free < 3 * original.stat().st_size:
+    """There are up to five copies for a while, most of them onnxruntime's own."""
+    if shutil.disk_usage(folder).free < 5 * original.stat().st_size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -32,7 +32,7 @@ def show_forms(photos: PhotoService, model: ModelState) -> None:
             if forms.at_work == name:
                 st.caption(f":material/progress_activity: Making {name}, for a minute or more …")
             elif forms.at_work is None:
-                button(photos, f"Make {'an' if kind == 'int8' else 'a'} {kind} form", model.spec.name, kind)
+                button(photos, f"Make an {kind} form", model.spec.name, kind)
             if (problem := forms.problems.get(name)) is not None:
                 st.caption(f":red[{said(problem)}]")
 
@@ -73,4 +73,4 @@ def asked(act: Callable[[], None]) -> None:
     except PhotoprocError as error:
         st.error(said(error.problem), icon=":material/error:")
     else:
-        st.rerun(scope="fragment")
+        st.rerun()
