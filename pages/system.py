@@ -5,10 +5,12 @@ import streamlit as st
 from photoproc.bootstrap import service
 from photoproc.engine import ChildInfo
 from photoproc.hardware import HardwareState
+from photoproc.models.forms import can_make
 from photoproc.models.providers import label, labels
 from photoproc.models.weights import Phase
 from photoproc.overview import ModelState
 from photoproc.service import PhotoService
+from photoproc.ui.forms import show_forms
 from photoproc.ui.guard import guarded
 from photoproc.ui.status import TRIAL_RUNS, weights_words
 from photoproc.ui.text import byte_size, duration, escaped, plural, said
@@ -38,6 +40,12 @@ def show_models(photos: PhotoService) -> None:
             about.markdown(f":small[:red[{said(model.weights.problem)}]]")
         with state:
             show_weights(photos, model)
+        show_forms(photos, model)
+    if not can_make():
+        st.caption(
+            "Faster forms of some models (8 or 16 bits a number) can be made here once "
+            "`pip install -r requirements-forms.txt` was run."
+        )
     show_not_models(photos)
 
 

@@ -1,8 +1,9 @@
-"""What the kernel tells: the memory of this process, and how busy the machine's cores are."""
+"""What the kernel tells: the processor, the memory of this process, and how busy the machine's cores are."""
 
 import ctypes
 import math
 import os
+import platform
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -52,6 +53,15 @@ def _quota(folder: Path) -> Iterator[float]:
         most, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
         if int(most) > 0:
             yield int(most) / int(period)
+
+
+def processor() -> str:
+    """What the processor calls itself, or else its kind."""
+    with suppress(OSError):
+        for line in (_PROC / "cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def forget_peak() -> bool:

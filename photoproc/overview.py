@@ -17,6 +17,7 @@ from photoproc.errors import ModelError, Problem, ServiceError
 from photoproc.hardware import HardwareState
 from photoproc.jobs import Job, Refusal, TaskState
 from photoproc.models.catalogue import VITMATTE, ModelSpec
+from photoproc.models.forms import Forms
 from photoproc.models.providers import build
 from photoproc.models.weights import Phase, Weights, WeightsState
 from photoproc.recipe import NO_MODEL
@@ -99,6 +100,25 @@ class Overview:
     def not_models(self) -> tuple[Refusal, ...]:
         """What was put into the model folders as a custom model and cannot be taken for one."""
         return self._weights.refused()
+
+    def forms(self) -> Forms:
+        """The forms of models that were made here, offered or not, and what becomes of others."""
+        return self._weights.forms()
+
+    def make_form(self, model: str, kind: str) -> None:
+        """Have a form of a model made, or measured again where it is there; raises ModelError."""
+        self._weights.make_form(model, kind)
+
+    def delete_form(self, name: str) -> None:
+        """Delete a form that was made here; raises ServiceError not_found or form_not_deleted."""
+        try:
+            self._weights.delete_form(name)
+        except OSError as error:
+            raise ServiceError(
+                "form_not_deleted",
+                f"{name} could not be deleted: {error.strerror or error}.",
+                "Delete it in the model folder.",
+            ) from error
 
     def waits_for(self, model: str) -> WeightsState | None:
         """What keeps tasks of a job's model from running; None where nothing does."""

@@ -9,7 +9,8 @@ The smallest description:
 
 It may also have `divide_by` ("max", as rembg does it, or 255), `activation` ("minmax", "sigmoid",
 "sigmoid-minmax" or "none"), `output` (the name of the output that is the mask; the first without),
-`nickname` and `good_at`. `models.network` has the formulas.
+`nickname` and `good_at`. `models.network` has the formulas. `models.forms` has the table [form], which the
+program writes for those it makes.
 
 Nothing here opens the ONNX file. What cannot be taken for a model is refused, with the reason, and
 never raised: whoever puts files into the folder is somebody else than whoever looks at the page.
@@ -28,6 +29,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from photoproc.errors import ModelError, Problem
 from photoproc.jobs import Refusal
 from photoproc.models.catalogue import VITMATTE, WITH_REFINER, Activation, ModelSpec, Network
+from photoproc.models.forms import Form
 from photoproc.names import display_name, filled
 from photoproc.recipe import NO_MODEL
 
@@ -80,6 +82,8 @@ class Description(BaseModel):
     output: Annotated[str, Field(strict=True, min_length=1, max_length=200)] | None = None
     nickname: _Word = "own"
     good_at: _Line = ""
+    form: Form | None = None
+    """Of a form that the program made of a public model: what it was made of and measured with."""
 
     def spec(self, name: str) -> ModelSpec:
         """As an entry of the catalogue, whose checksum and size are known once the file was read."""
@@ -107,6 +111,8 @@ class Found:
 
     models: dict[str, tuple[ModelSpec, Path]]
     refused: tuple[Refusal, ...]
+    forms: dict[str, Form]
+    """Of those of the models that are forms of others."""
 
 
 def look(folders: Iterable[Path]) -> Found:
@@ -115,6 +121,7 @@ def look(folders: Iterable[Path]) -> Found:
     The first of a name is taken. Never raises: what cannot be read is among the refused.
     """
     models: dict[str, tuple[ModelSpec, Path]] = {}
+    forms: dict[str, Form] = {}
     refused: list[Refusal] = []
     places: dict[str, Path] = {}
     folders = list(folders)
@@ -128,11 +135,14 @@ def look(folders: Iterable[Path]) -> Found:
             if (other := places.get(name.casefold())) is not None:
                 raise _problem("custom_name", f"There is a model {other.stem} already, by {other}.", "name")
             places[name.casefold()] = toml
-            models[name] = (read(toml).spec(name), toml.with_name(f"{name}.onnx"))
+            told = read(toml)
+            models[name] = (told.spec(name), toml.with_name(f"{name}.onnx"))
+            if told.form is not None:
+                forms[name] = told.form
         except ModelError as error:
             refused.append(Refusal(name=display_name(toml.name), problem=error.problem))
     refused += _undescribed(folders)
-    return Found(models=dict(sorted(models.items())), refused=tuple(refused))
+    return Found(models=dict(sorted(models.items())), refused=tuple(refused), forms=forms)
 
 
 def _undescribed(folders: Iterable[Path]) -> Iterator[Refusal]:

@@ -13,8 +13,9 @@ import structlog
 
 from photoproc.errors import Problem
 from photoproc.jobs import Refusal
-from photoproc.models import custom, probe
+from photoproc.models import custom, forms, probe
 from photoproc.models.catalogue import ModelSpec
+from photoproc.models.forms import Form, FormState
 from photoproc.models.probe import Limits, Probe
 from photoproc.models.weights import Phase, WeightsState, digest, signature
 
@@ -23,8 +24,8 @@ log = structlog.get_logger()
 _SETTLE_S = 2.0
 """A file with which something is wrong and that grows in so long is still being copied there."""
 
-Seen = tuple[ModelSpec, tuple[str, int, int] | None]
-"""What was found: the description without a checksum, and the ONNX file as it was then."""
+Seen = tuple[ModelSpec, tuple[str, int, int] | None, Form | None]
+"""What was found: the description without a checksum, the ONNX file as it was then, of a form its table."""
 Try = Callable[[ModelSpec, Path, Limits, threading.Event], Probe | None]
 
 
@@ -34,6 +35,11 @@ class _Entry:
     path: Path
     spec: ModelSpec
     state: WeightsState
+
+    @property
+    def offered(self) -> bool:
+        """Whether it is a model to choose: a form with which something is wrong is none."""
+        return self.seen[2] is None or self.state.phase is not Phase.FAILED
 
 
 class CustomModels:
@@ -75,9 +81,18 @@ class CustomModels:
             thread.join(timeout=5)
 
     def specs(self) -> dict[str, ModelSpec]:
-        """The models, by name, ready or not."""
+        """The models, by name, ready or not; of forms those that are offered."""
         with self._lock:
-            return {name: entry.spec for name, entry in self._entries.items()}
+            return {name: entry.spec for name, entry in self._entries.items() if entry.offered}
+
+    def forms(self) -> dict[str, FormState]:
+        """All forms of models that were made, by name, offered or not."""
+        with self._lock:
+            return {
+                name: FormState(name=name, form=form, path=entry.path, problem=entry.state.problem)
+                for name, entry in self._entries.items()
+                if (form := entry.seen[2]) is not None
+            }
 
     def refused(self) -> tuple[Refusal, ...]:
         """The descriptions that are none, each with the reason."""
@@ -104,9 +119,11 @@ class CustomModels:
             entries = {}
             with self._lock:
                 for name, (spec, path) in found.models.items():
-                    seen = spec, _file(path)
+                    seen = spec, _file(path), found.forms.get(name)
                     known = self._entries.get(name)
-                    entries[name] = known if known is not None and known.seen == seen else _new(seen, path)
+                    entries[name] = (
+                        known if known is not None and known.seen == seen else self._new(seen, path)
+                    )
                 fresh = [name for name in entries if entries[name] is not self._entries.get(name)]
                 self._entries = entries
             for name in fresh:
@@ -120,7 +137,7 @@ class CustomModels:
             if entry is None or entry.state.phase is Phase.CHECKING:
                 return
             self._afresh.add(name)
-            self._entries[name] = _new((entry.seen[0], _file(entry.path)), entry.path)
+            self._entries[name] = self._as_now(entry)
             checking = self._entries[name].state.phase is Phase.CHECKING
         if checking:
             self._ask(name)
@@ -150,7 +167,7 @@ class CustomModels:
 
     def _check(self, name: str, entry: _Entry) -> None:
         """Read and try what was seen, and note it, unless that is no longer what is there."""
-        spec, before = entry.seen
+        spec, before, form = entry.seen
         try:
             checksum = f"sha256:{digest(entry.path, 'sha256')}"
             size_mb = max(1, round(entry.path.stat().st_size / 1e6))
@@ -158,6 +175,9 @@ class CustomModels:
             self._note(name, entry, spec, _failed(_unreadable(spec, error)))
             return
         spec = replace(spec, checksum=checksum, download_mb=size_mb)
+        if form is not None and form.made != checksum:
+            self._note(name, entry, spec, _failed(forms.changed(name)))
+            return
         with self._lock:
             afresh = name in self._afresh
             self._afresh.discard(name)
@@ -190,8 +210,20 @@ class CustomModels:
         with self._lock:
             if self._entries.get(name) is not entry:
                 return
-            self._entries[name] = _new((entry.seen[0], _file(entry.path)), entry.path)
+            self._entries[name] = self._as_now(entry)
         self._asked.put(name)
+
+    def _as_now(self, entry: _Entry) -> _Entry:
+        spec, _, form = entry.seen
+        return self._new((spec, _file(entry.path), form), entry.path)
+
+    def _new(self, seen: Seen, path: Path) -> _Entry:
+        spec, file, form = seen
+        problem = _no_file(spec) if file is None else None
+        if problem is None and form is not None:
+            problem = forms.refusal(spec.name, form, threads=self._limits.threads)
+        state = WeightsState(phase=Phase.CHECKING) if problem is None else _failed(problem)
+        return _Entry(seen=seen, path=path, spec=spec, state=state)
 
     def _kept(self, spec: ModelSpec) -> Probe | None:
         try:
@@ -218,12 +250,6 @@ class CustomModels:
 def _file(path: Path) -> tuple[str, int, int] | None:
     """The file as it is now; None where there is none, or a pipe or device, which could be read for ever."""
     return signature(path) if path.is_file() else None
-
-
-def _new(seen: Seen, path: Path) -> _Entry:
-    spec, file = seen
-    state = WeightsState(phase=Phase.CHECKING) if file is not None else _failed(_no_file(spec))
-    return _Entry(seen=seen, path=path, spec=spec, state=state)
 
 
 def _failed(problem: Problem) -> WeightsState:

@@ -23,7 +23,7 @@ from photoproc.names import display_name
 def main() -> None:
     """Answer, and leave at once: what a broken model would do in the end is of no interest."""
     asked = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_asker, daemon=True).start()
+    threading.Thread(target=end_with_asker, daemon=True).start()
     _limit_memory(asked["memory_mb"])
     from photoproc.models.probe import spec_of_json
 
@@ -110,7 +110,8 @@ def _no_memory(spec: ModelSpec) -> Problem:
     )
 
 
-def _end_with_asker() -> None:
+def end_with_asker() -> None:
+    """Leave as soon as standard input ends."""
     while sys.stdin.readline():
         pass
     os._exit(1)

@@ -20,9 +20,10 @@ import requests
 import structlog
 from filelock import FileLock, Timeout
 
-from photoproc.errors import ModelError, Problem
+from photoproc.errors import ModelError, Problem, not_found
 from photoproc.jobs import Refusal
 from photoproc.models.catalogue import VITMATTE, WITH_REFINER, ModelSpec, spec_of
+from photoproc.models.forms import Forms
 from photoproc.models.sources import WHEEL_PREFIX, PackageIndex, Release, Source
 
 log = structlog.get_logger()
@@ -135,6 +136,21 @@ class Weights:
     def refused(self) -> tuple[Refusal, ...]:
         """What lies in the model folders as custom models and cannot be taken for one."""
         return ()
+
+    def forms(self) -> Forms:
+        """The forms of models that were made here, and what becomes of others."""
+        return Forms()
+
+    def make_form(self, model: str, kind: str) -> None:
+        """Have a form of a model made, or the one that is there measured again; returns at once.
+
+        Raises ModelError form_unknown, form_no_original, form_taken or form_elsewhere.
+        """
+        raise ModelError("form_unknown", f"No form of {model} can be made here.", "")
+
+    def delete_form(self, name: str) -> None:
+        """Delete a form that was made; raises ServiceError not_found, and OSError."""
+        raise not_found("form")
 
     def state(self, name: str) -> WeightsState:
         """What is known of a model's weights; raises ModelError model_unknown."""

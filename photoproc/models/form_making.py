@@ -1,0 +1,201 @@
+"""Having a form of a model made or measured again, in a process of its own, one at a time."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from filelock import FileLock, Timeout
+
+from photoproc.errors import ModelError, Problem
+from photoproc.models.forms import FED, KINDS, form_name
+
+log = structlog.get_logger()
+
+WORK_PREFIX = ".making-"
+_LOOK_S = 0.2
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be made: the form of a kind of a model, whose weights are `original`, in `folder`.
+
+    `again`: the form that is there is measured, and not made.
+    """
+
+    model: str
+    kind: str
+    original: Path
+    folder: Path
+    threads: int
+    again: bool = False
+
+    @property
+    def name(self) -> str:
+        """The form's name."""
+        return form_name(self.model, self.kind)
+
+
+def run(order: Order, stopping: threading.Event) -> Problem | None:
+    """Carry it out; the problem where that cannot be, or it was stopped.
+
+    Never raises for what the child does.
+    """
+    asked = {
+        "model": order.model,
+        "kind": order.kind,
+        "original": str(order.original),
+        "folder": str(order.folder),
+        "threads": order.threads,
+        "again": order.again,
+    }
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "photoproc.models.form_child"],
+            bufsize=0,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as error:
+        return _ended(order, f"it could not be started: {error.strerror}")
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            with suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(asked).encode() + b"\n")
+            while process.poll() is None:
+                if stopping.is_set():
+                    return _ended(order, "the server is stopping")
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=_LOOK_S)
+            return _answer(order, process.returncode, process.stdout.read())
+        finally:
+            process.kill()
+            process.wait()
+            clear(order.folder, name=order.name)
+
+
+def _answer(order: Order, code: int, said: bytes) -> Problem | None:
+    try:
+        told = json.loads(said)["problem"]
+        return None if told is None else Problem(code=told[0], message=told[1], advice=told[2])
+    except (ValueError, KeyError, TypeError, IndexError):
+        return _ended(order, f"signal {-code}" if code < 0 else f"exit code {code}")
+
+
+def _ended(order: Order, how: str) -> Problem:
+    return Problem(
+        code="form_crashed",
+        message=f"The process that made {order.name} ended before it was done ({how}).",
+        advice="It may need more memory than is free. Try it when this machine does nothing else.",
+    )
+
+
+def clear(folder: Path, *, name: str | None = None) -> None:
+    """Delete what was not finished there; with the name of a form, unless another process makes it now."""
+    lock = None if name is None else FileLock(folder / f".{name}.lock", timeout=0)
+    left = list(folder.glob(f"{WORK_PREFIX}*"))
+    if not left:
+        return
+    try:
+        if lock is not None:
+            lock.acquire()
+    except (Timeout, OSError):
+        return
+    for work in left:
+        shutil.rmtree(work, ignore_errors=True)
+    if lock is not None:
+        lock.release()
+
+
+class FormMaker:
+    """One form at a time is made; a thread that ends with its work waits for it. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        threads: int,
+        on_end: Callable[[], None] = lambda: None,
+        carry_out: Callable[[Order, threading.Event], Problem | None] = run,
+    ) -> None:
+        """`on_end` is called when a form is done, before another can be begun."""
+        self._threads, self._on_end, self._run = threads, on_end, carry_out
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._at_work: Order | None = None
+        self._problems: dict[str, Problem] = {}
+
+    @property
+    def at_work(self) -> str | None:
+        """The name of the form that is being made or measured."""
+        order = self._at_work
+        return None if order is None else order.name
+
+    def problems(self) -> dict[str, Problem]:
+        """Why forms could not be made when that was last tried, by their names."""
+        with self._lock:
+            return dict(self._problems)
+
+    def start(self, model: str, kind: str, original: Path, folder: Path, *, again: bool) -> None:
+        """Begin; raises ModelError form_elsewhere where another is being made."""
+        order = Order(
+            model=model,
+            kind=kind,
+            original=original,
+            folder=folder,
+            threads=self._threads,
+            again=again,
+        )
+        with self._lock:
+            if self._at_work is not None:
+                raise ModelError(
+                    "form_elsewhere",
+                    f"{self._at_work.name} is being made; one is made at a time.",
+                    f"Make {order.name} when that is done.",
+                )
+            self._problems.pop(order.name, None)
+            self._at_work = order
+            self._thread = threading.Thread(target=self._serve, args=(order,), name="make-form", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End what is under way; nothing of it stays."""
+        self._stopping.set()
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout=5)
+
+    def forget(self, name: str) -> None:
+        """A form that was deleted has no problems."""
+        with self._lock:
+            self._problems.pop(name, None)
+
+    def _serve(self, order: Order) -> None:
+        problem = self._run(order, self._stopping)
+        log.info("form_made", form=order.name, problem="" if problem is None else problem.message)
+        self._on_end()
+        with self._lock:
+            self._at_work = None
+            if problem is not None:
+                self._problems[order.name] = problem
+
+
+def clear_all(homes: Iterable[Path]) -> None:
+    """Delete what makings that were killed left in these model folders."""
+    for home in homes:
+        for name in (form_name(model, kind) for model in FED for kind in KINDS):
+            clear(home / "models" / name, name=name)

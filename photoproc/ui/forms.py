@@ -1,0 +1,76 @@
+"""Forms of a model on the System page: which there are, what they take, and buttons to make them."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from photoproc.errors import PhotoprocError
+from photoproc.models.forms import FED, KINDS, Kind, can_make, form_name, times
+from photoproc.models.weights import Phase
+from photoproc.overview import ModelState
+from photoproc.service import PhotoService
+from photoproc.ui.text import escaped, said
+
+_ALIKE = 0.95
+"""Below this soft IoU a form's masks are others to the eye."""
+
+
+def show_forms(photos: PhotoService, model: ModelState) -> None:
+    """Beneath a model: its forms that were made, and buttons for those that can be."""
+    forms = photos.forms()
+    there = model.weights.phase is Phase.READY
+    kinds = [kind for kind in KINDS if model.spec.name in FED]
+    for kind in kinds:
+        if form_name(model.spec.name, kind) in forms.made:
+            show_form(photos, model.spec.name, kind)
+    missing = [kind for kind in kinds if form_name(model.spec.name, kind) not in forms.made]
+    if not (there and can_make() and missing):
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for kind in missing:
+            name = form_name(model.spec.name, kind)
+            if forms.at_work == name:
+                st.caption(f":material/progress_activity: Making {name}, for a minute or more …")
+            elif forms.at_work is None:
+                button(photos, f"Make an {kind} form", model.spec.name, kind)
+            if (problem := forms.problems.get(name)) is not None:
+                st.caption(f":red[{said(problem)}]")
+
+
+def show_form(photos: PhotoService, model: str, kind: Kind) -> None:
+    """A form that was made: what it takes, how like its original it is, or why it is not offered."""
+    forms = photos.forms()
+    name = form_name(model, kind)
+    state = forms.made[name]
+    like = f"soft IoU {state.form.soft_iou:.3f} with {escaped(model)}"
+    if state.form.soft_iou < _ALIKE:
+        like = f":orange[{like}: look at its masks before you use it]"
+    told = said(state.problem) if state.problem is not None else f"{times(state.form)}, faster here."
+    about, actions = st.columns([5, 2], vertical_alignment="center")
+    about.markdown(f":small[:gray[{escaped(name)} · {like} · {told}]]")
+    if (problem := forms.problems.get(name)) is not None:
+        about.markdown(f":small[:red[{said(problem)}]]")
+    with actions.container(horizontal=True):
+        if forms.at_work == name:
+            st.caption(":material/progress_activity: Measuring …" if state.sound else "Making …")
+            return
+        if forms.at_work is None and (state.sound or can_make()):
+            button(photos, "Measure again" if state.sound else "Make again", model, kind)
+        if st.button("Delete", key=f"delete-{name}", type="tertiary", icon=":material/delete:"):
+            asked(lambda: photos.delete_form(name))
+
+
+def button(photos: PhotoService, label: str, model: str, kind: Kind) -> None:
+    """A button that has a form made or measured."""
+    if st.button(label, key=f"form-{form_name(model, kind)}", type="tertiary", icon=":material/compress:"):
+        asked(lambda: photos.make_form(model, kind))
+
+
+def asked(act: Callable[[], None]) -> None:
+    """Do it and look again, or say why not."""
+    try:
+        act()
+    except PhotoprocError as error:
+        st.error(said(error.problem), icon=":material/error:")
+    else:
+        st.rerun()
