@@ -45,7 +45,7 @@ class Choice:
     """What models are to run on: one of `NAMES`.
 
     `required`: a model fails rather than run on anything else. `memory_mb` bounds what each loaded model
-    takes of a graphics card's memory (CUDA's and ROCm's); 0 means no bound.
+    takes of a graphics card's memory (by CUDA, and by AMD's provider of old, not by MIGraphX); 0: no bound.
     """
 
     name: str = "auto"
@@ -85,15 +85,15 @@ class Choice:
 
     def not_used(self, model: str, provider: str, there: Sequence[str]) -> Problem:
         """The problem that a model was loaded for the best of what there is, and runs on this."""
-        wanted = label(self.of(there))
+        wanted, used = label(self.of(there)), label(provider)
         then = (
             "then retry. PHOTOPROC_PROVIDER_REQUIRED=0 lets models run on the CPU."
             if self.required
-            else "then restart the server. PHOTOPROC_PROVIDER=cpu is for machines without."
+            else "then restart the server. With PHOTOPROC_PROVIDER=cpu the CPU is what is wanted."
         )
         return Problem(
             code="provider_missing",
-            message=f"{model} is to run on {wanted}; onnxruntime failed there and took {label(provider)}.",
+            message=f"{model} is to run on {wanted}; onnxruntime could not use it and ran on {used}.",
             advice="Look at the server's log for the library that is missing, often CUDA or cuDNN in another "
             f"version, or for a lack of memory on the card; {then}",
         )
