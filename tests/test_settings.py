@@ -24,7 +24,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_children_follow_the_cores(
     monkeypatch: pytest.MonkeyPatch, cores: int, children: int, threads: int
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("photoproc.machine.cores", lambda: cores)
     settings = Settings()
     assert (settings.max_concurrent, settings.threads_per_child) == (children, threads)
 
