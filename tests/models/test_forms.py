@@ -287,7 +287,7 @@ def test_a_form_measured_under_another_onnxruntime_is_measured_again_and_not_mad
     models.make_form("u2netp", "fp16")
     with pytest.raises(ModelError, match="form_elsewhere"):
         models.make_form("u2netp", "int8")
-    until(lambda: models.forms().at_work is None)
+    until(lambda: models.forms().at_work is None, within_s=300)
     models.stop()
     assert models.forms().problems == {}
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (as_it_was.st_mtime_ns, as_it_was.st_ino)
