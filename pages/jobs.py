@@ -11,12 +11,12 @@ from photoproc.service import PhotoService
 from photoproc.ui.address import LIST_PAGE, SEARCH, go, go_to_list, page_of
 from photoproc.ui.guard import guarded
 from photoproc.ui.heading import show_title
-from photoproc.ui.job import show_progress
+from photoproc.ui.job import show_progress, standing
 from photoproc.ui.joblist import job_list
-from photoproc.ui.tasks import show_tasks
+from photoproc.ui.tasks import begin_anew, show_tasks
 from photoproc.ui.text import ago, escaped, exact_time, plural, said
-from photoproc.ui.timer import stop_timer
 from photoproc.ui.visitor import opened, visitor
+from photoproc.ui.watching import show_live
 
 _JOBS_PER_PAGE = 25
 
@@ -90,16 +90,18 @@ def one_job(photos: PhotoService, job_id: str) -> None:
         help=exact_time(job.created_at),
     )
 
-    @st.fragment(run_every=None if job.state.final else 1.0)
-    @guarded
-    def live() -> None:
-        now = opened(photos, job_id)
-        show_progress(photos, now)
-        show_tasks(photos, now)
-        if now.state.final:
-            stop_timer()
+    begin_anew(job)
+    show_live(
+        lambda: standing(photos, opened(photos, job_id)),
+        lambda now: show_job(photos, now.job),
+        over=lambda now: now.job.state.final,
+    )
 
-    live()
+
+def show_job(photos: PhotoService, job: Job) -> None:
+    """The part that changes while the job runs."""
+    show_progress(photos, job)
+    show_tasks(photos, job)
 
 
 def main() -> None:

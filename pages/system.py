@@ -4,7 +4,9 @@ import streamlit as st
 
 from photoproc.bootstrap import service
 from photoproc.engine import ChildInfo
+from photoproc.hardware import HardwareState
 from photoproc.models.forms import can_make
+from photoproc.models.providers import label, labels
 from photoproc.models.weights import Phase
 from photoproc.overview import ModelState
 from photoproc.service import PhotoService
@@ -85,11 +87,14 @@ def show_machine(photos: PhotoService) -> None:
         st.warning(said(system.worker_problem), icon=":material/warning:")
     elif system.worker_held:
         st.info(f"{TRIAL_RUNS}.", icon=":material/timer:")
+    if system.hardware.problem is not None:
+        st.warning(said(system.hardware.problem), icon=":material/memory_alt:")
     alive = [child for child in system.children if child.alive]
     used, free = byte_size(system.used_bytes), byte_size(system.free_bytes)
     rows = {
         "Queue": f"{plural(system.tasks_running, 'task')} running, {system.tasks_queued:,} waiting",
         "Children": children_of(photos, alive, system.places),
+        "Models run on": runs_on(system.hardware),
         "Disk": f"{used} used by photos and cutouts, {free} of {byte_size(system.disk_bytes)} free",
         "Data folder": f"`{system.data_dir}`",
         "Model folders": ", ".join(f"`{folder}`" for folder in system.model_dirs),
@@ -98,6 +103,17 @@ def show_machine(photos: PhotoService) -> None:
         left, right = st.columns([1, 5])
         left.markdown(f":gray[{word}]")
         right.markdown(value)
+
+
+def runs_on(hardware: HardwareState) -> str:
+    """What was really used by which models, what was chosen, and what there is."""
+    by_provider: dict[str, list[str]] = {}
+    for model, provider in hardware.used.items():
+        by_provider.setdefault(label(provider), []).append(model)
+    used = "; ".join(f"{escaped(name)} ({escaped(', '.join(by_provider[name]))})" for name in by_provider)
+    chosen = f"chosen: {escaped(hardware.chosen)}" if hardware.chosen else "each worker has its own setting"
+    there = escaped(labels(hardware.there)) or "not known yet"
+    return f"{used or 'no model has run since the start'}  \n:small[:gray[{chosen} · found: {there}]]"
 
 
 def children_of(photos: PhotoService, alive: list[ChildInfo], places: int) -> str:

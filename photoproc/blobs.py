@@ -8,6 +8,7 @@
     jobs/<job>/out/<task>-<token>*          its cutouts and previews
     jobs/<job>/job.json, ended.jsonl        what is written down of it, see `journal.py`
     backgrounds/<sha256>                    pictures to put subjects on
+    graphs/                                 prepared models, see `models.graphs`
     tmp/                                    being written
     reserve                                 room for deleting on a full disk
 
@@ -57,6 +58,9 @@ _RECOUNT_S = 5.0
 """How soon it is counted again before somebody is turned away."""
 _FORMULA = 1
 """Which formula of `imaging.certainty` the figures kept are of: count up with every change of it."""
+
+GRAPHS = "graphs"
+"""The folder of prepared models. They are no data: no quota counts them, and anybody may delete them."""
 
 STAGING_LIFE_S = 24 * 3600
 """Uploads that become no job are collected after a day."""
@@ -414,6 +418,8 @@ class Blobs:
     def _counted(self) -> int:
         sizes: dict[tuple[int, int], int] = {}
         for path in self._root.rglob("*"):
+            if self._root / GRAPHS in path.parents:
+                continue
             try:
                 found = path.lstat()
             except OSError:

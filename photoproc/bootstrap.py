@@ -18,10 +18,10 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from photoproc import child, recovery
-from photoproc.blobs import Blobs
+from photoproc.blobs import GRAPHS, Blobs
 from photoproc.clock import SystemClock
 from photoproc.engine import LocalEngine
-from photoproc.errors import ServiceError
+from photoproc.errors import ServiceError, TaskError
 from photoproc.housekeeping import Housekeeper
 from photoproc.intake import Intake
 from photoproc.models.probe import Limits
@@ -61,7 +61,12 @@ class Runtime:
         self._inspector = LocalEngine(children=2, threads=1, timeout_s=_INSPECT_TIMEOUT_S)
         # Previews, and pictures that other APIs want otherwise, wait neither for tasks nor hold up uploads.
         self._previewer = LocalEngine(
-            children=1, threads=1, timeout_s=_PREVIEW_TIMEOUT_S, memory_mb=settings.child_memory_mb
+            children=1,
+            threads=1,
+            timeout_s=_PREVIEW_TIMEOUT_S,
+            memory_mb=settings.child_memory_mb,
+            graphs=data / GRAPHS,
+            choice=settings.provider_choice,
         )
         self._weights = Models(
             settings.model_dir,
@@ -98,7 +103,11 @@ class Runtime:
         self._housekeeper = Housekeeper(self.service, self._clock)
 
     def start(self) -> None:
-        """Clean up after a crash, then begin to work."""
+        """Clean up after a crash, then begin to work.
+
+        Raises ServiceError provider_missing, and what asking a child for providers may end in.
+        """
+        self._check_provider()
         self._take_seat()
         self._weights.start()
         if self.settings.fetch_default_model:
@@ -119,6 +128,20 @@ class Runtime:
         self._engine.stop()
         self._seat.release()
         self._store.close()
+
+    def _check_provider(self) -> None:
+        """Ask a child for what models are required to run on. On a cluster each worker looks for itself."""
+        choice = self.settings.provider_choice
+        if not choice.required or self.settings.engine != "local":
+            return
+        try:
+            there = self._engine.result(self._engine.submit(child.providers))
+            problem = None if choice.is_met(choice.of(there)) else choice.missing(there)
+        except TaskError as error:
+            problem = error.problem
+        if problem is not None:
+            self._engine.stop()
+            raise ServiceError(problem.code, problem.message, problem.advice)
 
     def _is_alone(self) -> bool:
         """Whether no other server is at work on the data folder."""
@@ -287,6 +310,8 @@ def _engine(settings: Settings) -> "LocalEngine | DaskEngine":
             threads=settings.threads_per_child,
             timeout_s=settings.task_timeout_s,
             memory_mb=settings.child_memory_mb,
+            graphs=settings.data_dir / GRAPHS,
+            choice=settings.provider_choice,
         )
     from photoproc.engine.cluster import DaskEngine
 

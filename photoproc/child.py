@@ -22,6 +22,7 @@ from photoproc import machine
 from photoproc.errors import PhotoprocError, Problem, not_found
 from photoproc.jobs import ExtraKind, Warn
 from photoproc.models.catalogue import ModelSpec
+from photoproc.models.providers import Choice
 from photoproc.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -103,8 +104,11 @@ class Report:
     """Inference threads of the model, where it ran."""
 
 
-def start(threads: int, memory_mb: int) -> None:
-    """Make this process a child: ends with its parent, yields to it, is the first to go without memory."""
+def start(threads: int, memory_mb: int, graphs: Path | None = None, choice: Choice | None = None) -> None:
+    """Make this process a child: ends with its parent, yields to it, is the first to go without memory.
+
+    `graphs` is where prepared models are kept, `choice` what models are to run on.
+    """
     _end_with_parent()
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
@@ -120,11 +124,15 @@ def start(threads: int, memory_mb: int) -> None:
             limit = memory_mb * 1024 * 1024
             limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    _Threads.count = threads
+    _Own.threads, _Own.graphs, _Own.choice = threads, graphs, choice
+    _Own.is_limited = memory_mb > 0
 
 
-class _Threads:
-    count = 1
+class _Own:
+    threads = 1
+    is_limited = False
+    graphs: Path | None = None
+    choice: Choice | None = None
 
 
 @cache
@@ -133,14 +141,21 @@ def _pipeline() -> "Pipeline":
 
     from photoproc.pipeline import Pipeline
 
-    cv2.setNumThreads(_Threads.count)
-    return Pipeline(threads=_Threads.count)
+    cv2.setNumThreads(_Own.threads)
+    return Pipeline(threads=_Own.threads, graphs=_Own.graphs, choice=_Own.choice)
 
 
 def warm_up() -> int:
     """Import what a first task would import; returns the process id."""
     _pipeline()
     return os.getpid()
+
+
+def providers() -> tuple[str, ...]:
+    """The execution providers that onnxruntime has on this machine, by its names for them, the best first."""
+    from photoproc.models.sessions import available
+
+    return available()
 
 
 def warm_up_inspecting() -> int:
@@ -153,10 +168,15 @@ def warm_up_inspecting() -> int:
 def run(order: Order) -> Report:
     """Carry out an order. Problems of the photo or the model are reported, not raised."""
     machine.forget_peak()
-    threads = max(machine.cores(), _Threads.count) if order.alone else _Threads.count
+    threads = max(machine.cores(), _Own.threads) if order.alone and _may_use_all(order) else _Own.threads
     report = _carry_out(order, threads)
     ran = "inference" in (report.seconds or {})
     return replace(report, peak_bytes=machine.peak_bytes(), threads=threads if ran else None)
+
+
+def _may_use_all(order: Order) -> bool:
+    """Whether the model may be loaded once more, for all cores; threads take address space as well."""
+    return not _Own.is_limited and (order.model is None or order.model.fits_twice)
 
 
 def _carry_out(order: Order, threads: int) -> Report:

@@ -1,10 +1,11 @@
 """What the kernel tells: the processor, the memory of this process, and how busy the machine's cores are."""
 
 import ctypes
+import math
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,11 +14,45 @@ _IDLE = (3, 4)
 """Columns of a line of /proc/stat that are no work: idle, and waiting for a disk."""
 _COUNTED = 8
 """Its columns without those of guests, which are in the first two already."""
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores this process may use: those it may run on, or fewer where its container has a quota."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([there, *(math.ceil(quota) for quota in _quotas())]))
+
+
+def _quotas() -> Iterator[float]:
+    """Cores' worth of time that Linux's control groups, version 2 or 1, let this process have."""
+    with suppress(OSError, ValueError, IndexError):
+        groups = [line.split(":", 2) for line in (_PROC / "self" / "cgroup").read_text().splitlines()]
+        for _, kinds, path in groups:
+            if kinds and "cpu" not in kinds.split(","):
+                continue
+            top = _CGROUPS / kinds
+            place = top / path.lstrip("/")
+            # A container sees its own group as the root, whatever the path says.
+            for folder in _up(place, top):
+                yield from _quota(folder)
+
+
+def _up(place: Path, top: Path) -> Iterator[Path]:
+    """A folder and those around it, as far as `top`."""
+    while place != top and top in place.parents:
+        yield place
+        place = place.parent
+    yield top
+
+
+def _quota(folder: Path) -> Iterator[float]:
+    with suppress(OSError, ValueError):
+        most, period = (folder / "cpu.max").read_text().split()
+        yield int(most) / int(period)  # or it is "max"
+    with suppress(OSError, ValueError):
+        most, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        if int(most) > 0:
+            yield int(most) / int(period)
 
 
 def processor() -> str:

@@ -26,7 +26,9 @@ Answer = TypeVar("Answer")
 
 _ROUNDS = 3
 _RUNS = 12
-_NOT_THE_PHOTOS_FAULT = ("cancelled", "disk_full", "engine_restarted", "engine_stopped", "weights_changed")
+_NOT_THE_PHOTOS_FAULT = (
+    *("cancelled", "disk_full", "engine_restarted", "engine_stopped", "provider_missing", "weights_changed"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,11 @@ from photoproc.blobs import Blobs
 from photoproc.clock import Clock
 from photoproc.engine import ChildInfo, Engine
 from photoproc.errors import ModelError, Problem, ServiceError
+from photoproc.hardware import HardwareState
 from photoproc.jobs import Job, Refusal, TaskState
 from photoproc.models.catalogue import VITMATTE, ModelSpec
 from photoproc.models.forms import Forms
+from photoproc.models.providers import build
 from photoproc.models.weights import Phase, Weights, WeightsState
 from photoproc.recipe import NO_MODEL
 from photoproc.records import Figures
@@ -24,7 +26,7 @@ from photoproc.settings import Settings
 from photoproc.store import Store
 from photoproc.worker import Worker
 
-_PACKAGES = ("streamlit", "rembg", "onnxruntime", "autocrop", "opencv-python-headless", "pillow", "pyvips")
+_PACKAGES = ("streamlit", "rembg", "autocrop", "opencv-python-headless", "pillow", "pyvips")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ class SystemState:
     data_dir: Path
     model_dirs: tuple[Path, ...]
     versions: Mapping[str, str]
+    hardware: HardwareState
 
 
 class Overview:
@@ -169,7 +172,7 @@ class Overview:
         default = self._weights.state(self.settings.default_model)
         reasons = {
             "worker": "" if self._worker.alive else "The worker is not running.",
-            "engine": "" if stranded is None else stranded.message,
+            "engine": "" if stranded is None or self._engine.capacity else stranded.message,
             "store": "" if held_up is None else held_up.message,
             "disk": "",
             "model": "",
@@ -206,6 +209,7 @@ class Overview:
             data_dir=self.settings.data_dir,
             model_dirs=self._weights.folders(),
             versions=versions(),
+            hardware=self._worker.hardware.state(),
         )
 
     def _unfinished(self) -> Iterator[Job]:
@@ -222,7 +226,7 @@ class Overview:
 @cache
 def versions() -> Mapping[str, str]:
     """What is installed, of the packages that make the pictures."""
-    return {"photoproc": __version__, **{name: _version(name) for name in _PACKAGES}}
+    return {"photoproc": __version__, **{name: _version(name) for name in (build(), *_PACKAGES)}}
 
 
 def _gone(model: str) -> Problem:

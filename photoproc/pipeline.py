@@ -18,6 +18,7 @@ from photoproc.jobs import Warn
 from photoproc.models import faces
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.matting import Matting
+from photoproc.models.providers import Choice
 from photoproc.models.vitmatte import ViTMatte
 from photoproc.parts import Colour, Edges, Face, Keep, Size
 from photoproc.recipe import Recipe
@@ -30,6 +31,8 @@ _KEPT = 6
 """What is kept between previews: faces, alphas and colours of small pictures."""
 _LOOK_EFFORT = 0.25
 """How much of the work on edges a preview does: it is to come within half a second."""
+_LARGE = 16_000_000
+"""Pixels of a photo with which a child has to be careful with memory."""
 _MAX_FACES = 40
 """Cutouts of one photo at most: a report of more would not fit into a pipe in one piece."""
 
@@ -62,9 +65,11 @@ class Result:
 class Pipeline:
     """The steps, with the models this process has loaded."""
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, graphs: Path | None = None, choice: Choice | None = None) -> None:
+        """`graphs` is the folder of prepared models, see `models.graphs`; `choice` what models run on."""
         self._threads = threads
-        self._matting = Matting(threads=threads)
+        self._choice = choice
+        self._matting = Matting(threads=threads, graphs=graphs, choice=choice)
         self._backgrounds: dict[Path, U8] = {}
         self._refiner: ViTMatte | None = None
         self._kept: dict[tuple[object, ...], object] = {}
@@ -165,8 +170,10 @@ class Pipeline:
             return known, None, ""
         self._loaded(model, clock)
         with clock.step("inference"):
-            small = compose.shrink_for_model(whole().rgb, model.spec.input_wh)
-            found = self._matting.predict(small, model.spec)
+            rgb = whole().rgb
+            small = compose.shrink_for_model(rgb, model.spec.input_wh)
+            # Of a large photo, or what the model ran in would be there beside its cutout.
+            found = self._matting.predict(small, model.spec, lean=rgb.shape[0] * rgb.shape[1] >= _LARGE)
         return found.mask, encode.to_png(found.mask), found.provider
 
     def _loaded(self, model: Model, clock: "Stopwatch") -> None:
@@ -206,7 +213,7 @@ class Pipeline:
 
     def _vitmatte(self, weights: Path) -> ViTMatte:
         if self._refiner is None:
-            self._refiner = ViTMatte(weights, threads=self._threads)
+            self._refiner = ViTMatte(weights, threads=self._threads, choice=self._choice)
         return self._refiner
 
     def _layers(

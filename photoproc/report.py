@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from photoproc.comparison import ComparedPhoto, Spread
 from photoproc.figures import NOTES, Findings, moment
 from photoproc.jobs import TaskState
+from photoproc.models.providers import label
 from photoproc.timings import Ratio
 
 WORST = 12
@@ -91,7 +92,7 @@ def _models(found: Findings) -> Table:
             f"{one.kept:,}",
             _megabytes(one.peak_bytes),
             ", ".join(map(str, one.threads)) or "–",
-            ", ".join(name.removesuffix("ExecutionProvider") for name in one.providers) or "–",
+            ", ".join(label(name) for name in one.providers) or "–",
         ]
         for one in times
     ]

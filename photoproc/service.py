@@ -91,6 +91,7 @@ class PhotoService(Submissions, Pictures, Decisions):
                 threads=settings.threads_per_child,
                 timeout_s=settings.task_timeout_s,
                 memory_mb=settings.child_memory_mb,
+                choice=settings.provider_choice,
             ),
         )
         Decisions.__init__(self)

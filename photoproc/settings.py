@@ -1,6 +1,5 @@
 """Settings from PHOTOPROC_* environment variables: built once, passed in."""
 
-import os
 import re
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -8,9 +7,11 @@ from pathlib import Path
 
 import limits
 import platformdirs
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from photoproc import machine
+from photoproc.models import providers
 from photoproc.models.catalogue import CATALOGUE
 
 MIB = 1024 * 1024
@@ -32,7 +33,7 @@ def _parts(given: str) -> tuple[str, ...]:
 
 
 def _default_children() -> int:
-    return max(1, min(os.cpu_count() or 1, 4))
+    return min(machine.cores(), 4)
 
 
 class Settings(BaseSettings):
@@ -57,6 +58,12 @@ class Settings(BaseSettings):
     """Where tasks run: `local`, or the scheduler of a Dask cluster, `dask://host:port`."""
     cluster_resources: str = ""
     """Which Dask resource a model needs of a worker: `model=RESOURCE` pairs, separated by commas."""
+    provider: str = "auto"
+    """What models are to run on: one of `providers.NAMES`."""
+    provider_required: bool = False
+    """True: a model fails rather than run on anything else."""
+    gpu_memory_mb: int = Field(default=0, ge=0)
+    """What each loaded model may take of a graphics card's memory; 0 means no bound."""
     lease_s: float = Field(default=10.0, gt=0)
     """A server that has not shown a heartbeat for this long loses its running tasks."""
 
@@ -125,6 +132,20 @@ class Settings(BaseSettings):
             raise ValueError("write model=RESOURCE pairs with commas between")
         return given
 
+    @field_validator("provider")
+    @classmethod
+    def _provider(cls, given: str) -> str:
+        if given not in providers.NAMES:
+            raise ValueError(f"write one of {', '.join(providers.NAMES)}")
+        return given
+
+    @field_validator("provider_required")
+    @classmethod
+    def _which(cls, given: bool, told: ValidationInfo) -> bool:
+        if given and told.data.get("provider") == "auto":
+            raise ValueError("say which one in PHOTOPROC_PROVIDER")
+        return given
+
     @field_validator("api_keys")
     @classmethod
     def _pairs(cls, given: SecretStr) -> SecretStr:
@@ -155,6 +176,13 @@ class Settings(BaseSettings):
         return dict(pair.split("=") for pair in _parts(self.cluster_resources))
 
     @property
+    def provider_choice(self) -> providers.Choice:
+        """What models are to run on."""
+        return providers.Choice(
+            name=self.provider, required=self.provider_required, memory_mb=self.gpu_memory_mb
+        )
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """The origins in `allowed_origins`."""
         return tuple(part.strip().rstrip("/") for part in self.allowed_origins.split(",") if part.strip())
@@ -172,7 +200,7 @@ class Settings(BaseSettings):
     @property
     def threads_per_child(self) -> int:
         """Inference threads of one child: the cores shared out, at least one."""
-        return max(1, (os.cpu_count() or 1) // self.max_concurrent)
+        return max(1, machine.cores() // self.max_concurrent)
 
     @property
     def max_pixels(self) -> int:

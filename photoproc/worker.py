@@ -16,6 +16,7 @@ from photoproc.child import Order, Report
 from photoproc.clock import Clock
 from photoproc.engine import Engine
 from photoproc.errors import PhotoprocError, Problem, ServiceError, TaskError
+from photoproc.hardware import Hardware
 from photoproc.jobs import TaskState
 from photoproc.models.catalogue import CATALOGUE, VITMATTE, ModelSpec
 from photoproc.models.weights import Weights
@@ -67,6 +68,7 @@ class Worker:
         self._clock = clock
         self._settings = settings
         self._supervised = (engine, *supervised)
+        self.hardware = Hardware(engine, settings.provider_choice if settings.engine == "local" else None)
         self._owner = uuid.uuid4().hex
         self._flights: list[_Flight] = []
         self._others: dict[str, tuple[int, float]] = {}
@@ -170,6 +172,7 @@ class Worker:
         if self._is_due("weights", _LOOK_AT_DISK_S):
             self._weights.refresh()
             self._ask_for_weights()
+            self.hardware.look()
         if self._is_due("uploads", _SWEEP_S):
             self._drop_old_uploads()
         with self._claiming:
@@ -212,6 +215,7 @@ class Worker:
                 log.exception("step_failed", job=claim.job_id, task=claim.number)
             self._failed_attempt(claim, error.problem)
             return
+        self.hardware.ran(claim.model, report.provider)
         problem = report.problem
         if problem is None:
             self._keep(flight, report)

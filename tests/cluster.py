@@ -32,10 +32,10 @@ class Cluster:
         self._scheduler: subprocess.Popen[bytes] | None = None
         self._keepers: list[subprocess.Popen[bytes]] = []
 
-    def start_scheduler(self) -> None:
+    def start_scheduler(self, env: Mapping[str, str] | None = None) -> None:
         """Start it, on the same port each time; returns at once."""
         command = f"exec {_DASK} scheduler --host 127.0.0.1 --port {self.port} --no-dashboard --no-show"
-        self._scheduler = self._run(command, "scheduler")
+        self._scheduler = self._run(command, "scheduler", env)
 
     def kill_scheduler(self) -> None:
         """`kill -9`; its port is free afterwards."""
@@ -69,6 +69,12 @@ class Cluster:
         for keeper in keepers:
             keeper.wait()
         until(lambda: not any(is_alive(pid) for pid in left), within_s=20)
+
+    @property
+    def scheduler(self) -> int:
+        """Its process."""
+        assert self._scheduler is not None
+        return self._scheduler.pid
 
     def workers(self) -> list[int]:
         """The processes of the workers that run."""

@@ -108,6 +108,9 @@ class FakeEngine:
     def children(self) -> list[ChildInfo]:
         return []
 
+    def providers(self) -> tuple[str, ...]:
+        return ("CPUExecutionProvider",)
+
     def stop(self) -> None:
         self._stopped = True
         for call in self.calls:

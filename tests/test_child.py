@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -211,3 +212,18 @@ def test_a_thumbnail_of_a_photo_that_was_dropped_meanwhile_is_not_found(tmp_path
     photo.write_bytes(encoded(picture()))
     homeless = child.thumbnail(photo, tmp_path / "dropped" / "small.webp", 240, 1_000_000)
     assert [problem and problem.code for problem in (gone, homeless)] == ["not_found", "not_found"]
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_lone_photo_has_all_cores_unless_that_would_need_more_memory_than_a_child_may_use(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, limited: bool
+) -> None:
+    monkeypatch.setattr("photoproc.machine.cores", lambda: 2)
+    monkeypatch.setattr(child._Own, "is_limited", limited)
+    weights = weights_file(model_dir, "u2netp")
+    asked = order(tmp_path, sample("cat.png"), Recipe(models=("u2netp",)), model="u2netp", weights=weights)
+    assert child.run(replace(asked, alone=True)).threads == (1 if limited else 2)
+    assert asked.model is not None
+    large = replace(asked.model, download_mb=700)  # which is not loaded twice
+    assert child.run(replace(asked, model=large, alone=True)).threads == 1

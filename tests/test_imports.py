@@ -20,7 +20,12 @@ def imported_by(code: str) -> set[str]:
     """The modules of a fresh process after it ran the code."""
     show = "import sys; print(*sys.modules, sep='\\n')"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", f"{code}\n{show}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return set(done.stdout.split())
 
@@ -32,6 +37,14 @@ def test_the_server_imports_nothing_that_runs_in_children(modules: str) -> None:
     found = imported_by(f"import {modules}")
     assert "photoproc.child" in found
     assert not set(HEAVY) & found
+
+
+def test_the_server_imports_few_modules_beyond_streamlits_own() -> None:
+    streamlit = "import streamlit.web.bootstrap, streamlit.web.server.server, streamlit.web.cli"
+    own = imported_by(f"{streamlit}; import app") - imported_by(streamlit)
+    assert "photoproc.ui.visitor" in own
+    # 726 take 0.7 s; a library that brings hundreds is to be imported where it is used.
+    assert len(own) < 800
 
 
 def test_nothing_of_dask_is_imported_unless_it_is_chosen() -> None:

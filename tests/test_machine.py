@@ -70,3 +70,36 @@ def test_a_process_that_is_gone_or_has_an_odd_name_stops_nothing(tmp_path: Path)
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "most"),
+    [
+        ("0::/a/b", {"a/b/cpu.max": "150000 100000"}, 2),
+        ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "100000 100000"}, 1),
+        ("0::/../gone", {"cpu.max": "50000 100000"}, 1),  # a container sees its own group as the root
+        (
+            "4:memory:/x\n3:cpu,cpuacct:/x",
+            {"cpu,cpuacct/x/cpu.cfs_quota_us": "100000", "cpu,cpuacct/x/cpu.cfs_period_us": "100000"},
+            1,
+        ),
+        ("3:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ("0::/a", {"a/cpu.max": "max 100000"}, None),
+        ("0::/a", {"a/cpu.max": "nonsense"}, None),
+        ("nonsense", {}, None),
+    ],
+)
+def test_a_containers_quota_bounds_the_cores(
+    groups: str, files: dict[str, str], most: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = len(os.sched_getaffinity(0))
+    for name, text in {
+        "proc/self/cgroup": groups,
+        **{f"cg/{name}": one for name, one in files.items()},
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    monkeypatch.setattr(machine, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path / "cg")
+    assert machine.cores() == (there if most is None else min(there, most))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from photoproc import bootstrap
+from photoproc.models.providers import Choice
 from photoproc.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +40,9 @@ def test_children_follow_the_cores(
         ("ENGINE", "dask://host", "write local, or dask://host:port"),
         ("ENGINE", "dask://host:1/path", "write local, or dask://host:port"),
         ("CLUSTER_RESOURCES", "u2net", "model=RESOURCE pairs"),
+        ("PROVIDER", "gpu", "write one of auto, cpu, cuda, rocm, openvino, coreml, directml"),
+        ("PROVIDER_REQUIRED", "1", "say which one in PHOTOPROC_PROVIDER"),
+        ("GPU_MEMORY_MB", "-1", "greater than or equal to 0"),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_its_name(
@@ -62,6 +66,13 @@ def test_a_cluster_without_dask_installed_ends_the_start_with_what_to_install(
 def test_models_are_told_which_resource_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHOTOPROC_CLUSTER_RESOURCES", "birefnet-general=GPU, my.own=BIG")
     assert Settings().needs == {"birefnet-general": "GPU", "my.own": "BIG"}
+
+
+def test_what_models_run_on_is_one_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().provider_choice == Choice()
+    for name, value in {"PROVIDER": "cuda", "PROVIDER_REQUIRED": "1", "GPU_MEMORY_MB": "4096"}.items():
+        monkeypatch.setenv(f"PHOTOPROC_{name}", value)
+    assert Settings().provider_choice == Choice(name="cuda", required=True, memory_mb=4096)
 
 
 def test_folders_may_begin_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -364,12 +364,13 @@ def test_a_photo_that_kills_a_child_is_left_out_as_well(desk: Desk) -> None:
     assert [left.problem.code for left in trial.left_out] == ["child_crashed"]
 
 
-def test_what_is_not_a_photos_fault_leaves_none_out(desk: Desk) -> None:
+@pytest.mark.parametrize("code", ["disk_full", "provider_missing"])
+def test_what_is_not_a_photos_fault_leaves_none_out(desk: Desk, code: str) -> None:
     job = desk.done(2)
-    desk.bench.answer = lambda *_: Report(problem=Problem(code="disk_full", message="Full.", advice="A."))
+    desk.bench.answer = lambda *_: Report(problem=Problem(code=code, message="Full.", advice="A."))
     desk.service.start_trial(job.id)
     trial = desk.ended(job)
-    assert (trial.state, trial.problem and trial.problem.code) == (TrialState.FAILED, "disk_full")
+    assert (trial.state, trial.problem and trial.problem.code) == (TrialState.FAILED, code)
     assert (len(trial.photos), trial.left_out) == (2, ())
 
 

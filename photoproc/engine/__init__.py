@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, spawn
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -21,6 +23,7 @@ from pebble.pool.process import WORKERS_NAME
 
 from photoproc import child
 from photoproc.errors import Problem, TaskError
+from photoproc.models.providers import Choice
 
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
@@ -92,6 +95,11 @@ class Engine(Protocol):
         """The child processes there are."""
         ...
 
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers there are to run models on, by onnxruntime's names; empty until a child
+        has told."""
+        ...
+
     def stop(self) -> None:
         """Kill all children; unfinished calls end as cancelled."""
         ...
@@ -123,11 +131,20 @@ class LocalEngine:
     Every call ends, whatever becomes of the children: by its answer, or by the error `result` raises.
     """
 
-    def __init__(self, *, children: int, threads: int, timeout_s: float, memory_mb: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        children: int,
+        threads: int,
+        timeout_s: float,
+        memory_mb: int = 0,
+        graphs: Path | None = None,
+        choice: Choice | None = None,
+    ) -> None:
+        """`graphs` is where children keep prepared models (`models.graphs`), `choice` what models run on."""
+        self._told = (threads, memory_mb, graphs, choice)
         self._count = children
-        self._threads = threads
         self._timeout_s = timeout_s
-        self._memory_mb = memory_mb
         self._lock = threading.Lock()
         self._pool = self._new_pool()
         self._began: dict[Future[Any], float | None] = {}
@@ -137,6 +154,7 @@ class LocalEngine:
         self._ended_by: WeakKeyDictionary[Future[Any], TaskError] = WeakKeyDictionary()
         self._abandoned: dict[Future[Any], float] = {}
         self._stopped = False
+        self._asked: Future[tuple[str, ...]] | None = None
 
     @property
     def capacity(self) -> int:
@@ -215,6 +233,15 @@ class LocalEngine:
     def children(self) -> list[ChildInfo]:
         return [ChildInfo(pid=pid, alive=process.is_alive()) for pid, process in self._workers().items()]
 
+    def providers(self) -> tuple[str, ...]:
+        asked = self._asked
+        if asked is not None and asked.done() and not asked.cancelled() and asked.exception() is None:
+            return asked.result()
+        if asked is None or asked.done():
+            with suppress(TaskError):  # it is stopping
+                self._asked = self.submit(child.providers)
+        return ()
+
     def stop(self) -> None:
         with self._lock:
             self._stopped = True
@@ -282,7 +309,7 @@ class LocalEngine:
             max_workers=self._count,
             max_tasks=_MOST_CALLS,
             initializer=child.start,
-            initargs=(self._threads, self._memory_mb),
+            initargs=self._told,
             context=get_context("spawn"),
         )
 

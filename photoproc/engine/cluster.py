@@ -22,7 +22,7 @@ from distributed import Client, KilledWorker
 
 from photoproc.child import Order
 from photoproc.engine import ChildInfo
-from photoproc.engine.parcels import Reply, delivered, packed
+from photoproc.engine.parcels import Reply, code, delivered, packed
 from photoproc.engine.station import NAME, Station, carry_out
 from photoproc.errors import Problem, TaskError
 
@@ -35,6 +35,7 @@ _CONNECT_S = 5.0
 _CLOSE_S = 2.0
 _INSIST_S = 10.0
 """The scheduler ignores a cancellation that comes while it unpacks the call, so it is told for so long."""
+_LOST = ("cluster_unreachable", "cluster_differs")
 _WRITERS = 2
 """Threads that write what comes back to disk."""
 
@@ -66,6 +67,8 @@ class DaskEngine:
         self._unwanted: dict[Any, float] = {}
         """Dask's futures of calls that were cancelled, and when (monotonic)."""
         self._problem: Problem | None = self._unreachable("it was not asked yet")
+        self._unfit: Problem | None = None
+        """Why the last call that a worker could not run was given back, until one is run."""
         self._stopped = False
         self._wake = threading.Event()
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="engine-write")
@@ -79,7 +82,7 @@ class DaskEngine:
 
     @property
     def problem(self) -> Problem | None:
-        return self._problem
+        return self._problem or self._unfit or self._without_resource()
 
     def takes(self, model: str) -> bool:
         resource = self._needs.get(model)
@@ -161,6 +164,10 @@ class DaskEngine:
             for pid in worker["metrics"][NAME]["children"]
         ]
 
+    def providers(self) -> tuple[str, ...]:
+        told = (worker["metrics"][NAME]["providers"] for worker in self._workers.values())
+        return tuple(dict.fromkeys(name for names in told for name in names))
+
     def stop(self) -> None:
         with self._lock:
             self._stopped = True
@@ -193,6 +200,7 @@ class DaskEngine:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
         client = Client(self._address, timeout=_CONNECT_S, set_as_default=False, name=NAME)
         try:
+            self._compare(client)
             client.register_plugin(Station())
             with self._lock:
                 if self._stopped:
@@ -204,12 +212,23 @@ class DaskEngine:
         log.info("cluster_connected", scheduler=self._address)
         return client
 
+    def _compare(self, client: Client) -> None:
+        """Raise UnlikeError unless the scheduler, which unpacks calls on their way, has the same code."""
+        try:
+            same = client.run_on_scheduler(code) == code()
+        except OSError:
+            raise
+        except Exception as error:
+            raise _UnlikeError(f"it has not Photoproc’s code ({error})") from error
+        if not same:
+            raise _UnlikeError("it has another version of Photoproc’s code")
+
     def _count(self, client: Client) -> None:
         if client.status != "running":
             raise OSError("the connection was lost")
         known = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=_CONNECT_S)["workers"]
         told = {  # by those whose children have been started
-            address: worker["metrics"][NAME]["unfit"]
+            address: _why_unfit(worker["metrics"][NAME])
             for address, worker in known.items()
             if worker["status"] == "running" and NAME in worker["metrics"]
         }
@@ -237,9 +256,12 @@ class DaskEngine:
             flights = list(self._flights)
         if self._stopped:
             return
-        if client is not None or self._problem is None or self._problem.code != "cluster_unreachable":
+        if client is not None or self._problem is None or self._problem.code not in _LOST:
             log.warning("cluster_lost", scheduler=self._address, why=str(error), tasks=len(flights))
-        self._problem = self._unreachable(str(error))
+        self._unfit = None
+        self._problem = (
+            self._unlike(error) if isinstance(error, _UnlikeError) else self._unreachable(str(error))
+        )
         for answer in flights:
             self._land(answer, error=_restarted())
         if client is not None:
@@ -250,6 +272,26 @@ class DaskEngine:
             code="cluster_unreachable",
             message=f"The Dask scheduler at {self._address} cannot be reached ({why}).",
             advice="Start it there, or look at the network; photos wait, and go on by themselves.",
+        )
+
+    def _unlike(self, why: Exception) -> Problem:
+        return Problem(
+            code="cluster_differs",
+            message=f"The Dask scheduler at {self._address} cannot pass photos on: {why}.",
+            advice="Start it in this version’s folder (README, Beyond one machine); photos wait meanwhile.",
+        )
+
+    def _without_resource(self) -> Problem | None:
+        """The problem that models wait for a resource which no worker has."""
+        missing = {model: need for model, need in self._needs.items() if not self._places(need)}
+        if not missing or not self._workers:
+            return None
+        models, needs = ", ".join(missing), ", ".join(sorted(set(missing.values())))
+        return Problem(
+            code="cluster_resource",
+            message=f"No Dask worker has the resource {needs}; photos for {models} wait.",
+            advice=f"Start one with “--resources {next(iter(missing.values()))}=1”, or change "
+            "PHOTOPROC_CLUSTER_RESOURCES.",
         )
 
     def _without_workers(self, told: Mapping[str, str]) -> Problem:
@@ -306,8 +348,11 @@ class DaskEngine:
             return
         try:
             if reply.problem is not None:
+                if reply.problem.code == "worker_unfit":
+                    self._unfit = reply.problem
                 answer.set_exception(_as_error(reply.problem))
             else:
+                self._unfit = None
                 answer.set_result(delivered(reply, flight.args))
         except Exception as error:  # noqa: BLE001, or the call would never end
             answer.set_exception(error)
@@ -318,6 +363,17 @@ class DaskEngine:
             self._flights.pop(answer, None)
         with suppress(InvalidStateError):
             answer.set_exception(error)
+
+
+class _UnlikeError(Exception):
+    """The other end has not the same code."""
+
+
+def _why_unfit(told: Mapping[str, Any]) -> str:
+    """Why a worker is given no calls; empty where it is. One of another version may tell other things."""
+    if told.get("code") != code():
+        return "it runs another version of Photoproc: start it again with the server’s"
+    return str(told["unfit"])
 
 
 def _close(client: Client) -> None:

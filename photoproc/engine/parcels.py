@@ -4,16 +4,30 @@ An order names the photo, the mask and the background on the server's disk; a re
 into an outbox. Weights do not travel: whoever runs a call has its own.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import photoproc
 from photoproc import child
 from photoproc.child import Order, Pictured, Report, Written
 from photoproc.errors import Problem
 from photoproc.models.catalogue import VITMATTE, ModelSpec
+
+
+@cache
+def code() -> str:
+    """A digest of Photoproc's own code on this machine, as it was when this was first asked.
+
+    What travels is unpacked field by field, so both ends have to be the same.
+    """
+    found, top = hashlib.sha256(), Path(photoproc.__file__).parent
+    for path in sorted(top.rglob("*.py")):
+        found.update(f"{path.relative_to(top)} ".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ so a photo that crashes or hangs costs a child, not the worker, and a call that 
 import asyncio
 import logging
 import multiprocessing
-import os
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -17,12 +16,13 @@ from typing import Any
 from distributed import Worker, WorkerPlugin, get_worker
 from pydantic import ValidationError
 
-from photoproc import child
+from photoproc import child, machine
 from photoproc.child import Report
 from photoproc.engine import LocalEngine
-from photoproc.engine.parcels import Parcel, Reply, replied, unpacked
+from photoproc.engine.parcels import Parcel, Reply, code, replied, unpacked
 from photoproc.errors import ModelError, TaskError
 from photoproc.models.catalogue import ModelSpec
+from photoproc.models.providers import Choice
 from photoproc.models.weights import Phase, Weights, verify
 from photoproc.settings import Settings
 
@@ -47,26 +47,45 @@ class Station(WorkerPlugin):  # type: ignore[misc]
         self._calls: dict[str, _Call] = {}
         self._engine: LocalEngine | None = None
         self._unfit = ""
+        self._providers: tuple[str, ...] = ()
         if multiprocessing.current_process().daemon:
             self._unfit = "it must be started with --no-nanny, or it may not have children"
         try:
             settings = Settings()
         except ValidationError as error:
             self._unfit = f"its settings are not valid ({error.errors()[0]['loc'][0]})"
-        worker.metrics[NAME] = self._told
+        self._code = code()
         if self._unfit:
             log.error("worker_unfit: %s", self._unfit)
+            worker.metrics[NAME] = self._told
             return
         self._weights = Weights(settings.model_dir, sources=() if settings.offline else None)
         self._weights.start()
         children = worker.state.nthreads
         self._engine = LocalEngine(
             children=children,
-            threads=max(1, (os.cpu_count() or 1) // children),
+            threads=max(1, machine.cores() // children),
             timeout_s=settings.task_timeout_s,
             memory_mb=settings.child_memory_mb,
+            graphs=Path(worker.local_directory) / "graphs",
+            choice=settings.provider_choice,
         )
         await asyncio.to_thread(self._engine.start)
+        await asyncio.to_thread(self._look_at_providers, settings.provider_choice)
+        worker.metrics[NAME] = self._told  # nothing is sent to it before
+
+    def _look_at_providers(self, choice: Choice) -> None:
+        """Unfit without what models are required to run on."""
+        assert self._engine is not None
+        try:
+            self._providers = self._engine.result(self._engine.submit(child.providers))
+        except TaskError as error:
+            self._unfit = error.problem.message.rstrip(".")
+        else:
+            if not choice.is_met(choice.of(self._providers)):
+                self._unfit = choice.missing(self._providers).message.rstrip(".")
+        if self._unfit:
+            log.error("worker_unfit: %s", self._unfit)
 
     async def teardown(self, worker: Worker) -> None:
         """End the children; what they were at is run elsewhere."""
@@ -86,10 +105,11 @@ class Station(WorkerPlugin):  # type: ignore[misc]
         """Run a call in a child; whatever becomes of it is in the reply."""
         call = self._calls[key] = _Call()
         try:
-            if self._engine is None:
+            if self._engine is None or self._unfit:
                 call.given_up.wait(_HELD_S)
                 raise self._unfit_for(self._unfit)
-            with TemporaryDirectory(dir=self._worker.local_directory, prefix="call-") as folder:
+            own = {"dir": self._worker.local_directory, "prefix": "call-"}
+            with TemporaryDirectory(**own, ignore_cleanup_errors=True) as folder:
                 args = unpacked(parcel, Path(folder), lambda spec: self._weights_of(spec, call))
                 answer = self._engine.result(call.begun(self._engine, parcel, args))
                 return replied(answer)
@@ -98,9 +118,11 @@ class Station(WorkerPlugin):  # type: ignore[misc]
                 log.exception("step_failed: %s", key)
             return Reply(problem=error.problem)
         except OSError as error:
-            if not child.is_disk_full(error):
-                raise
-            return Reply(answer=Report(problem=child.disk_full()))
+            if child.is_disk_full(error):
+                return Reply(answer=Report(problem=child.disk_full()))
+            log.exception("worker_unfit: %s", key)
+            call.given_up.wait(_HELD_S)
+            return Reply(problem=self._unfit_for(str(error)).problem)
         finally:
             del self._calls[key]
 
@@ -147,7 +169,12 @@ class Station(WorkerPlugin):  # type: ignore[misc]
     def _told(self, _: Worker) -> dict[str, object]:
         """What the worker's heartbeat tells everybody: its living children, or why it cannot have any."""
         there = [] if self._engine is None else self._engine.children()
-        return {"children": [one.pid for one in there if one.alive], "unfit": self._unfit}
+        return {
+            "children": [one.pid for one in there if one.alive],
+            "providers": self._providers,
+            "unfit": self._unfit,
+            "code": self._code,
+        }
 
 
 class _Call:

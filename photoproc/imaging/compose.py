@@ -42,7 +42,8 @@ class Look:
 
 
 def shrink_for_model(rgb: U8, size_wh: tuple[int, int]) -> Image.Image:
-    """The photo at the model's input size, by exact Lanczos as rembg does it, within a step of 255.
+    """The photo at the model's input size, by exact Lanczos as rembg does it, within a step of 255
+    (two where one side grows).
 
     Faster filters (area, `reducing_gap`) move the mask by several per cent on busy pictures. Long rows are
     shortened by matrix products, in a third of Pillow's time; the rest is Pillow's.

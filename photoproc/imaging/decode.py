@@ -284,7 +284,7 @@ def _jpeg(image: Image.Image, data: bytes) -> Pixels | None:
         if simplejpeg.decode_jpeg_header(data)[:2] != (image.height, image.width):
             return None
         rgb = simplejpeg.decode_jpeg(data, "RGB")
-    except ValueError:
+    except (ValueError, KeyError):  # KeyError: a sampling it has no name for, such as 4:4:1
         return None
     return Pixels(
         rgb=deeper.upright(rgb, turned),

@@ -21,6 +21,12 @@ class Wheel:
     member: str
 
 
+LOADED_MB = 600
+"""Models stay loaded while their weights are no more than this: three of the usual, or one of the largest.
+
+In memory a model takes up to a multiple of it, and each child loads its own.
+"""
+
 Activation = Literal["minmax", "sigmoid", "sigmoid-minmax", "none"]
 
 
@@ -73,6 +79,11 @@ class ModelSpec:
     def commercial(self) -> bool:
         """Whether the licence allows commercial use."""
         return "non-commercial" not in self.licence.lower()
+
+    @property
+    def fits_twice(self) -> bool:
+        """Whether a child can have it loaded for one core and for all of them."""
+        return 2 * self.download_mb <= LOADED_MB
 
     @property
     def weights_id(self) -> str:

@@ -1,5 +1,6 @@
 """Running a custom model: how a picture is fed to it, and how its output is read as a mask."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,14 @@ F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
 _TYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-_WANTED = ("CUDAExecutionProvider", "ROCMExecutionProvider", "CPUExecutionProvider")
 
 
 class NetworkSession:
     """A loaded custom model, used as rembg's sessions are: `predict` and `inner_session`."""
 
-    def __init__(self, weights: Path, spec: ModelSpec, options: Any, *, only_cpu: bool = False) -> None:
+    def __init__(self, weights: Path, spec: ModelSpec, options: Any, providers: Sequence[Any]) -> None:
         """Load it. Raises ModelError custom_shape, and what onnxruntime does."""
-        there = onnxruntime.get_available_providers()
-        providers = [name for name in _WANTED if name in there]
-        self.inner_session: Any = onnxruntime.InferenceSession(
-            str(weights), options, providers=["CPUExecutionProvider"] if only_cpu else providers
-        )
+        self.inner_session: Any = onnxruntime.InferenceSession(str(weights), options, providers=providers)
         assert spec.network is not None
         self._spec, self._network = spec, spec.network
         self._input, self._type = _input(self.inner_session, spec)

@@ -16,6 +16,7 @@ import structlog
 
 from photoproc.errors import Problem
 from photoproc.models.catalogue import ModelSpec, Network
+from photoproc.models.providers import build
 
 log = structlog.get_logger()
 
@@ -62,8 +63,8 @@ class Probe:
 def rules_of(spec: ModelSpec) -> str:
     """All that the outcome depends on: the file, how it is used, what runs it."""
     try:
-        runs_it = version("onnxruntime")
-    except PackageNotFoundError:  # one of its builds for graphics cards
+        runs_it = version(build())
+    except PackageNotFoundError:
         runs_it = ""
     return json.dumps([RULES, runs_it, json_of_spec(spec)], sort_keys=True)
 

@@ -60,6 +60,7 @@ def _tried(spec: ModelSpec, path: Path, threads: int) -> dict[str, float]:
     from PIL import Image
 
     from photoproc.models.network import NetworkSession
+    from photoproc.models.providers import CPU
     from photoproc.models.sessions import session_options
 
     onnxruntime.set_default_logger_severity(4)
@@ -67,7 +68,7 @@ def _tried(spec: ModelSpec, path: Path, threads: int) -> dict[str, float]:
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     try:
         began = time.perf_counter()
-        session = NetworkSession(path, spec, session_options(threads), only_cpu=True)
+        session = NetworkSession(path, spec, session_options(threads), [CPU])
         loaded = time.perf_counter()
         session.predict(Image.fromarray(noise))
         return {"load_s": loaded - began, "run_s": time.perf_counter() - loaded}

@@ -5,24 +5,99 @@ from typing import Any
 
 import onnxruntime
 
+from photoproc import machine
+from photoproc.errors import ModelError, Problem
+from photoproc.models.providers import CPU, ON_THE_PROCESSOR, Choice
+
 
 def session_options(threads: int, *, shared: bool = False) -> Any:
     """How onnxruntime is to run a model: so many threads, silent, without memory patterns, which would
-    reserve each run's memory in one more block.
+    reserve each run's memory in one more block, and without reuse of memory by plan, which keeps a block
+    from its first use to its last: u2net needs 0.22 GB for a run so, instead of 0.40, and is as fast.
 
-    `shared` sessions run in one arena, which grows by what is asked for instead of by powers of two:
-    together u2net and u2netp take 0.57 GB so, instead of 1.5 GB, and run no slower. It is never given back,
-    so it is for small models that come and go; the memory of any other ends with its session.
+    `shared` sessions run in one arena, which grows by what is asked for instead of by powers of two. It is
+    never given back, so it is for small models that come and go; the memory of any other ends with its
+    session.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.enable_mem_pattern = False
+    options.enable_mem_reuse = False
     if shared:
         _shared_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
     return options
+
+
+class Session:
+    """A session of onnxruntime whose runs can give their memory back at once."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.lean = False
+        """Whether it does: zeroing it anew then takes a sixth of u2net's time."""
+
+    def run(self, outputs: Any, given: Any) -> Any:
+        """As onnxruntime's."""
+        options = onnxruntime.RunOptions()
+        if self.lean:
+            machine.trim()
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        found = self._session.run(outputs, given, options)
+        if self.lean:
+            machine.trim()
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+def available() -> tuple[str, ...]:
+    """The execution providers that this onnxruntime was built with, by its names, the best first."""
+    return tuple(onnxruntime.get_available_providers())
+
+
+def providers_for(choice: Choice, *, threads: int = 0) -> list[Any]:
+    """What onnxruntime is to run a model on, the best first, with options where it takes any.
+
+    Raises ModelError provider_missing where it has not what is required.
+    """
+    there = available()
+    provider = choice.of(there)
+    if not choice.is_met(provider):
+        raise _raised(choice.missing(there))
+    if provider == CPU:
+        return [CPU]
+    options: dict[str, str] = {}
+    if provider in ("CUDAExecutionProvider", "ROCMExecutionProvider") and choice.memory_mb:
+        # Grown by what is asked for, or the next power of two would meet the bound too early.
+        options = {"gpu_mem_limit": str(choice.memory_mb << 20), "arena_extend_strategy": "kSameAsRequested"}
+    if provider == "OpenVINOExecutionProvider" and threads:
+        options = {"num_of_threads": str(threads)}
+    return [(provider, options) if options else provider, CPU]
+
+
+def threads_matter(choice: Choice) -> bool:
+    """Whether models run on the processor, by the CPU's provider or Intel's, and not on a card."""
+    return choice.of(available()) in ON_THE_PROCESSOR
+
+
+def ran_on(session: Any, choice: Choice, model: str) -> str:
+    """The execution provider a loaded model runs on, as onnxruntime names it.
+
+    onnxruntime takes the CPU, with a word on standard error, where it cannot load a provider's libraries, and
+    where a run fails. Raises ModelError provider_missing where another is required.
+    """
+    provider = str(session.get_providers()[0])
+    if not choice.is_met(provider):
+        raise _raised(choice.not_used(model, provider, available()))
+    return provider
+
+
+def _raised(problem: Problem) -> ModelError:
+    return ModelError(problem.code, problem.message, problem.advice)
 
 
 @cache
@@ -40,7 +115,10 @@ def of_onnxruntime(error: Exception) -> bool:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether it is onnxruntime's way to say that memory ran out."""
+    """Whether it is onnxruntime's way to say that memory ran out, also for its threads."""
+    if isinstance(error, RuntimeError) and "Cannot allocate memory" in str(error):
+        return True
     return of_onnxruntime(error) and any(
-        word in str(error) for word in ("bad_alloc", "bad allocation", "Failed to allocate")
+        word in str(error)
+        for word in ("bad_alloc", "bad allocation", "Failed to allocate", "out of memory", "ALLOC_FAILED")
     )

@@ -10,7 +10,8 @@ from PIL import Image
 
 from photoproc.errors import ModelError
 from photoproc.models.catalogue import VITMATTE, ModelSpec
-from photoproc.models.sessions import of_onnxruntime, out_of_memory, session_options
+from photoproc.models.providers import Choice
+from photoproc.models.sessions import of_onnxruntime, out_of_memory, providers_for, ran_on, session_options
 from photoproc.models.weights import verify
 
 U8 = NDArray[np.uint8]
@@ -19,15 +20,17 @@ U8 = NDArray[np.uint8]
 class ViTMatte:
     """The loaded network. Not thread-safe: a child runs one task at a time."""
 
-    def __init__(self, weights: Path, *, threads: int, spec: ModelSpec = VITMATTE) -> None:
+    def __init__(
+        self, weights: Path, *, threads: int, spec: ModelSpec = VITMATTE, choice: Choice | None = None
+    ) -> None:
         """Load the weights; raises what `Matting.load` does."""
         verify(weights, spec)
         self._size_wh = spec.input_wh
-        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")  # rembg's
-        there = onnxruntime.get_available_providers()
+        self._choice = choice or Choice()
+        providers = providers_for(self._choice, threads=threads)
         try:
             self._session: Any = onnxruntime.InferenceSession(
-                str(weights), session_options(threads), providers=[name for name in wanted if name in there]
+                str(weights), session_options(threads), providers=providers
             )
         except Exception as error:
             raise _translated(
@@ -35,12 +38,13 @@ class ViTMatte:
                 "The weights of ViTMatte cannot be loaded.",
                 "Delete the file and download it again on the System page.",
             ) from error
+        ran_on(self._session, self._choice, "ViTMatte")
 
     def refine(self, rgb: U8, trimap: U8) -> U8:
         """The alpha of a picture (height × width × 3) whose trimap is 0, 128 or 255 (height × width).
 
-        The network sees both at its own size, prepared as rembg does it. Raises ModelError model_broken,
-        and MemoryError.
+        The network sees both at its own size, prepared as rembg does it. Raises ModelError model_broken or
+        provider_missing, and MemoryError.
         """
         colours = Image.fromarray(rgb).resize(self._size_wh, Image.Resampling.BILINEAR)
         # Nothing in between: the network knows three values.
@@ -53,6 +57,7 @@ class ViTMatte:
             raise _translated(
                 error, "ViTMatte could not run on this photo.", "Choose matting instead."
             ) from error
+        ran_on(self._session, self._choice, "ViTMatte")
         return np.asarray(alpha.resize((rgb.shape[1], rgb.shape[0]), Image.Resampling.BILINEAR))
 
 

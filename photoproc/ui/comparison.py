@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from photoproc.comparison import Comparison, ModelTimes, Spread
+from photoproc.models.providers import label
 from photoproc.ui.text import byte_size, duration, escaped, plural, unbroken
 
 _MEANT = """1 − the mean soft IoU (Σ min ÷ Σ max) of all pairs of masks; “at the edges”: the mean difference
@@ -82,7 +83,7 @@ def _table(times: Sequence[ModelTimes]) -> str:
             ", ".join(map(str, one.threads)) or "–",
             f"{one.done:,}" + (f" ({plural(one.kept, 'mask')} kept)" if one.kept else ""),
             f"{one.failed:,}",
-            escaped(", ".join(name.removesuffix("ExecutionProvider") for name in one.providers)) or "–",
+            escaped(", ".join(label(name) for name in one.providers)) or "–",
         ]
         for one in times
     ]

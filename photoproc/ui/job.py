@@ -1,10 +1,12 @@
 """What is above a job's gallery: how far it is, what it waits for, and what can be done now."""
 
+from dataclasses import dataclass
+
 import streamlit as st
 
 from photoproc.errors import PhotoprocError
 from photoproc.jobs import Job, JobState, TaskState
-from photoproc.models.weights import Phase
+from photoproc.models.weights import Phase, WeightsState
 from photoproc.service import PhotoService
 from photoproc.ui.address import go, go_to_list
 from photoproc.ui.comparing import compare_with_another
@@ -19,6 +21,26 @@ _FOR_GOOD = frozenset(
 )
 """The photo itself is at fault: however often it is tried, it fails."""
 _LOOKED_AT = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """All that a job's page shows and that may change without a click: while it is equal, so is the page."""
+
+    job: Job
+    trial_runs: bool
+    waits_for: tuple[WeightsState | None, ...]
+    token: str
+
+
+def standing(photos: PhotoService, job: Job) -> Standing:
+    """How a job stands now."""
+    return Standing(
+        job=job,
+        trial_runs=photos.trial_runs,
+        waits_for=tuple(photos.waits_for(name) for name in job.recipe.task_models),
+        token=link_token(photos, job.id),
+    )
 
 
 def show_progress(photos: PhotoService, job: Job) -> None:

@@ -9,7 +9,7 @@ from photoproc.jobs import Job, TaskState
 from photoproc.service import PhotoService
 from photoproc.ui.address import PAGE, came_back, page_of
 from photoproc.ui.control import chosen, draw, renew
-from photoproc.ui.gallery import Place, gallery
+from photoproc.ui.gallery import Place, draw_whole, gallery
 from photoproc.ui.links import link_token
 
 _PER_PAGE = 24
@@ -40,9 +40,19 @@ def show_tasks(photos: PhotoService, job: Job) -> None:
         photos.numbered_tasks(job.id, numbers[first : first + _PER_PAGE]),
         place,
         token=link_token(photos, job.id),
-        key=f"gallery-{job.id}",
+        key=_gallery(job.id),
         on_seek=lambda: _turn_to_sought(photos, job.id),
     )
+
+
+def begin_anew(job: Job) -> None:
+    """Draw the gallery whole, as where all of the page is drawn."""
+    draw_whole(_gallery(job.id))
+
+
+def _gallery(job_id: str) -> str:
+    """What the gallery of a job is called."""
+    return f"gallery-{job_id}"
 
 
 def _numbers(photos: PhotoService, job: Job, shown: str) -> list[int]:
@@ -108,7 +118,7 @@ def _keep_filter(word: str) -> None:
 
 def _turn_to_sought(photos: PhotoService, job_id: str) -> None:
     """Turn to the page with the task the viewer asks for, of all tasks where the filter leaves it out."""
-    sought, asked = st.session_state[f"gallery-{job_id}"].seek, _asked()
+    sought, asked = st.session_state[_gallery(job_id)].seek, _asked()
     with suppress(PhotoprocError):  # the page itself says it
         for shown in (asked, _ALL):
             numbers = _numbers(photos, photos.job(job_id), shown)

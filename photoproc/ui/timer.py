@@ -19,9 +19,9 @@ def stop_timer() -> None:
         context.enqueue(message)
 
 
-def redraw_soon(fragment: str | None) -> None:
-    """Have a fragment (by its id, see `this_fragment`) drawn once a second from now on, until it says
-    `stop_timer`; nothing for None. One that has a timer keeps it.
+def redraw_soon(fragment: str | None, *, every_s: float = 1.0) -> None:
+    """Have a fragment (by its id, see `this_fragment`) drawn every so many seconds from now on, until it
+    says `stop_timer`; nothing for None. One that has a timer keeps it.
 
     This is how a part of a page has what is around it drawn again. `st.rerun()` in a timer's run is not:
     see `stop_timer`.
@@ -29,7 +29,7 @@ def redraw_soon(fragment: str | None) -> None:
     context = get_script_run_ctx()
     if context is not None and fragment is not None:
         message = ForwardMsg()
-        message.auto_rerun.interval = 1.0
+        message.auto_rerun.interval = every_s
         message.auto_rerun.fragment_id = fragment
         context.enqueue(message)
 

@@ -7,6 +7,7 @@ import streamlit as st
 
 from photoproc.errors import PhotoprocError
 from photoproc.measuring import rounds_for
+from photoproc.models.providers import label
 from photoproc.service import PhotoService
 from photoproc.timings import Interval, Ratio
 from photoproc.trial_result import ModelFigures, Trial, TrialState
@@ -74,8 +75,8 @@ def _offer(photos: PhotoService, job_id: str, *, again: bool) -> None:
         return
     takes = "" if about is None else f" Takes about {duration(max(1.0, about))}."
     with st.container(horizontal=True, vertical_alignment="center"):
-        label = "Run the time trial again" if again else "Run a time trial"
-        if st.button(label, icon=":material/timer:", key=f"trial-{job_id}"):
+        words = "Run the time trial again" if again else "Run a time trial"
+        if st.button(words, icon=":material/timer:", key=f"trial-{job_id}"):
             _start(photos, job_id)
         st.caption(
             f"Each model alone on this machine, in turn on the same {plural(count, 'photo')}, "
@@ -235,5 +236,5 @@ def _line(one: ModelFigures) -> list[str]:
         "–" if load is None else duration(load),
         "–" if one.photos_per_s is None else f"{one.photos_per_s:.2g}",
         "–" if one.peak_bytes is None else byte_size(one.peak_bytes),
-        escaped(one.provider.removesuffix("ExecutionProvider")) or "–",
+        escaped(label(one.provider)) or "–",
     ]

@@ -9,6 +9,7 @@ from importlib.metadata import version
 import numpy as np
 from PIL import Image
 
+from photoproc.models.providers import build
 from tests.pictures import sample
 
 RUNS_HERE = os.environ | {
@@ -37,7 +38,7 @@ def jpeg(megapixels: float, seed: int) -> bytes:
 
 def machine() -> str:
     """What it was measured on."""
-    packages = ("rembg", "onnxruntime", "pillow", "numpy", "opencv-python-headless", "pyvips")
+    packages = ("rembg", build(), "pillow", "numpy", "opencv-python-headless", "pyvips")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {versions}"
 

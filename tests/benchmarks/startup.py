@@ -5,6 +5,9 @@
 Every round is a server of its own on a fresh data folder, with the weights there and default settings. The
 browser runs already; it asks for the page as soon as the server answers, hands in one photo as soon as it
 can, and waits for it on the job's page. After the first round, what is read from disk is in memory.
+A child is ready when its model could run: from when it is started until it has made a small photo's cutout,
+without the inference, where the model was prepared before and where it was not. The imports are those of a
+process of its own, beside Streamlit's alone, in turn.
 """
 
 import argparse
@@ -12,21 +15,36 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from playwright.sync_api import Browser, FilePayload, expect, sync_playwright
 
+from photoproc import child
+from photoproc.engine import LocalEngine
+from photoproc.models.catalogue import CATALOGUE
 from photoproc.models.weights import Weights
+from photoproc.recipe import Recipe
 from photoproc.settings import Settings
 from tests.benchmarks.common import jpeg, machine, table
 from tests.conftest import CHROMIUM_FLAGS
-from tests.server import Server
+from tests.server import ROOT, Server
 from tests.waiting import until
 
-AIMS_S = {"the server answers": None, "the dashboard is there": 5.0, "the first photo is finished": 20.0}
+AIMS_S = {
+    "the server answers": 3.0,
+    "the dashboard is there": 5.0,
+    "the first photo is finished": 20.0,
+    "a child is ready, its model never prepared": None,
+    "a child is ready": 4.0,
+    "imports beyond Streamlit's": 1.0,
+}
 """What is measured, from the command on, with the seconds it should take."""
+
+_STREAMLIT = "import streamlit.web.bootstrap, streamlit.web.server.server, streamlit.web.cli"
 
 
 def start(browser: Browser, model_dir: Path, model: str, photo: bytes) -> tuple[float, ...]:
@@ -60,6 +78,51 @@ def start(browser: Browser, model_dir: Path, model: str, photo: bytes) -> tuple[
     return answers, dashboard, finished
 
 
+def child_ready(folder: Path, model: str, weights: Path) -> float:
+    """Seconds until a new child's model could run."""
+    photo, outbox = folder / "photo.jpg", folder / "out"
+    photo.write_bytes(jpeg(0.1, seed=0))
+    outbox.mkdir(exist_ok=True)
+    order = child.Order(
+        photo=photo,
+        recipe_json=Recipe(models=(model,)).to_json(),
+        model=CATALOGUE[model],
+        weights=weights,
+        mask=None,
+        outbox=outbox,
+        max_pixels=1_000_000,
+    )
+    started = time.perf_counter()
+    engine = LocalEngine(children=1, threads=1, timeout_s=120, graphs=folder / "graphs")
+    try:
+        report = engine.result(engine.submit(child.run, order))
+        took = time.perf_counter() - started
+        assert report.seconds is not None
+        return took - report.seconds["inference"]
+    finally:
+        engine.stop()
+
+
+def imports() -> float:
+    """Seconds of what the server imports beyond Streamlit."""
+    took = []
+    for code in (_STREAMLIT, f"{_STREAMLIT}; import app"):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+        took.append(time.perf_counter() - started)
+    return took[1] - took[0]
+
+
+def without_browser(model: str, weights: Path, rounds: int) -> list[tuple[float, ...]]:
+    """What concerns neither pages nor a whole server."""
+    found: list[tuple[float, ...]] = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as name:
+            first, second = (child_ready(Path(name), model, weights) for _ in range(2))
+        found.append((first, second, imports()))
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -76,12 +139,19 @@ def main() -> None:
     expect.set_options(timeout=120_000)
     load = [os.getloadavg()[0]]
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        browser = play.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("chromium-headless-shell"),
+            args=CHROMIUM_FLAGS,
+        )
         browser.new_page().goto("about:blank")
         rounds = [start(browser, model_dir, options.model, photo) for _ in range(options.rounds)]
         browser.close()
+    found = Weights(model_dir).find(CATALOGUE[options.model])
+    assert found is not None
+    others = without_browser(options.model, found, options.rounds)
     load.append(os.getloadavg()[0])
-    took = dict(zip(AIMS_S, zip(*rounds, strict=True), strict=True))
+    every = [*zip(*rounds, strict=True), *zip(*others, strict=True)]
+    took = dict(zip(AIMS_S, every, strict=True))
     report(options.model, load, took, options.json)
 
 

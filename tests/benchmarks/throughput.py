@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks [--megapixels 1 12 24] [--models u2net u2netp] [--json FILE]
 
-JPEG bytes in, transparent PNG out, the same photos for all, taken in turn (A B C A B C …). The ceiling is
-cores ÷ the time of one bare inference on one thread; `alone` is one photo with nothing else to do, `of bare`
-that beside one bare inference on all cores. Models are loaded and warm before the clock runs.
+JPEG bytes in, transparent PNG out, the same photos for all, taken in turn (A B C A B C …). Models run on what
+the settings choose (PHOTOPROC_PROVIDER), rembg's on what rembg chooses. The ceiling is cores ÷ the time of
+one bare inference on one thread, on a card 1 ÷ that of one; `alone` is one photo with nothing else to do,
+`of bare` that beside one bare inference on all cores. Models are loaded and warm before the clock runs.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import IO, Any
 from photoproc import bootstrap
 from photoproc.bootstrap import Runtime
 from photoproc.export import STEPS
+from photoproc.models.providers import ON_THE_PROCESSOR, label
 from photoproc.models.weights import Weights
 from photoproc.recipe import Recipe
 from photoproc.settings import Settings
@@ -141,6 +143,7 @@ def measure_model(model: str, model_dir: Path, folder: Path, options: argparse.N
     peer = Peer(model, str(wait_for_weights(made, model)))
     cores = os.cpu_count() or 1
     try:
+        provider = peer.ask(["provider"])
         one, all_cores = peer.ask(["inference", 1, 10]), peer.ask(["inference", cores, 10])
         rows = [
             measure(made, peer, model, size, options.photos, options.rounds) for size in options.megapixels
@@ -152,7 +155,8 @@ def measure_model(model: str, model_dir: Path, folder: Path, options: argparse.N
         "model": model,
         "inference_s": one,
         "inference_all_cores_s": all_cores,
-        "ceiling": cores / one,
+        "provider": provider,
+        "ceiling": (cores if provider in ON_THE_PROCESSOR else 1) / one,
         "rows": rows,
     }
 
@@ -183,8 +187,8 @@ def report(found: dict[str, Any]) -> None:
     head = ["photos", "remove/s", "folder/s", "photoproc/s", "ratio", "of ceiling", "alone s", "of bare"]
     head += [f"{step} ms" for step in STEPS if step != "load"]
     print(
-        f"\n{found['model']}: one bare inference on one thread {found['inference_s']:.3f} s, on all cores "
-        f"{alone:.3f} s; ceiling {limit:.2f} photos/s\n"
+        f"\n{found['model']} on {label(found['provider'])}: one bare inference on one thread "
+        f"{found['inference_s']:.3f} s, on all cores {alone:.3f} s; ceiling {limit:.2f} photos/s\n"
     )
     print(table(head, lines))
 

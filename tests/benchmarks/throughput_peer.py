@@ -3,7 +3,7 @@
     python -m tests.benchmarks.throughput_peer MODEL WEIGHTS
 
 Reads a JSON list a line from standard input, the name of a function here and its arguments, and answers with
-seconds.
+seconds (`provider` with a name).
 """
 
 import json
@@ -43,14 +43,17 @@ def folder(model: str, weights: str, files: list[str]) -> float:
     return time.perf_counter() - started
 
 
+def provider(model: str, weights: str) -> str:
+    """What bare inference runs on, as onnxruntime names it."""
+    return str(_bare(weights, 1).get_providers()[0])
+
+
 def inference(model: str, weights: str, threads: int, runs: int) -> float:
-    """The median seconds of one bare inference on so many threads."""
+    """The median seconds of one bare inference, on so many threads where it runs on the processor."""
     from photoproc.models.catalogue import CATALOGUE
 
     size = CATALOGUE[model].input_wh[0]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    session = _bare(weights, threads)
     values = np.random.default_rng(0).normal(size=(1, 3, size, size)).astype(np.float32)
     took = []
     for _ in range(runs + 2):
@@ -58,6 +61,17 @@ def inference(model: str, weights: str, threads: int, runs: int) -> float:
         session.run(None, {session.get_inputs()[0].name: values})
         took.append(time.perf_counter() - started)
     return statistics.median(took[2:])
+
+
+def _bare(weights: str, threads: int) -> Any:
+    """onnxruntime's session, on what the settings choose."""
+    from photoproc.models.sessions import providers_for
+    from photoproc.settings import Settings
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    chosen = providers_for(Settings().provider_choice, threads=threads)
+    return onnxruntime.InferenceSession(weights, options, providers=chosen)
 
 
 def _session(model: str, weights: str) -> Any:
@@ -73,7 +87,12 @@ def _session(model: str, weights: str) -> Any:
 def main() -> None:
     """Answer until the input ends."""
     model, weights = sys.argv[1:]
-    functions: dict[str, Callable[..., float]] = {"remove": remove, "folder": folder, "inference": inference}
+    functions: dict[str, Callable[..., float | str]] = {
+        "remove": remove,
+        "folder": folder,
+        "inference": inference,
+        "provider": provider,
+    }
     for line in sys.stdin:
         name, *given = json.loads(line)
         print(json.dumps(functions[name](model, weights, *given)), flush=True)

@@ -1,18 +1,26 @@
 """The engine on a Dask cluster: what holds for every engine, and what becomes of calls whose worker goes."""
 
+import shutil
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from photoproc import child
+from photoproc.child import Order
 from photoproc.engine import Engine
 from photoproc.engine.cluster import DaskEngine
 from photoproc.errors import TaskError
-from tests.cluster import Cluster, clustered, engine_on
+from photoproc.parts import Keep
+from photoproc.recipe import Recipe
+from tests.cluster import ROOT, Cluster, clustered, engine_on
 from tests.contract.test_engine import EngineContract, error_of, finish, told_by
 from tests.faults import acts
 from tests.faults.processes import is_alive, kill
+from tests.long import LONG
+from tests.pictures import encoded, picture
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
@@ -136,3 +144,71 @@ def test_an_engine_that_is_stopped_leaves_nothing_running(cluster: Cluster, tmp_
         pid = told_by(tmp_path / "sign")
     assert error_of(engine, call) == "cancelled"
     until(lambda: not is_alive(pid), within_s=_LIMIT_S / 2)
+
+
+def problem_of(engine: DaskEngine) -> str:
+    """What keeps it from running calls."""
+    return "" if engine.problem is None else engine.problem.message
+
+
+def is_said(engine: DaskEngine, why: str) -> bool:
+    return why in problem_of(engine)
+
+
+def test_a_scheduler_or_a_worker_with_other_code_is_given_no_calls(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "photoproc", other / "photoproc")
+    with (other / "photoproc" / "child.py").open("a") as file:
+        file.write("# another version\n")
+    bare = Cluster(tmp_path, offline=1)
+    engine = DaskEngine(bare.address)
+    try:
+        engine.start()
+        for where, why in ("", "has not Photoproc’s code"), (str(other), "has another version"):
+            bare.start_scheduler({"PYTHONPATH": where})
+            until(partial(is_said, engine, why), within_s=60)
+            bare.kill_scheduler()
+        bare.start_scheduler()
+        bare.start_worker(env={"PYTHONPATH": str(other)})
+        until(lambda: "runs another version of Photoproc" in problem_of(engine), within_s=60)
+        assert engine.capacity == 0
+        bare.end_workers()
+        bare.start_worker()
+        until(lambda: engine.capacity == 1, within_s=60)
+        assert finish(engine, engine.submit(acts.double, 2)) == 4
+        assert engine.problem is None
+    finally:
+        engine.stop()
+        bare.close()
+
+
+def test_a_resource_that_no_worker_has_is_told_of(cluster: Cluster) -> None:
+    engine = DaskEngine(cluster.address, resources={"u2net": "GPU"})
+    try:
+        engine.start()
+        until(lambda: "No Dask worker has the resource GPU; photos for u2net wait" in problem_of(engine))
+        assert engine.capacity == 1
+        assert not engine.takes("u2net")
+        assert finish(engine, engine.submit(acts.double, 2)) == 4
+    finally:
+        engine.stop()
+
+
+@pytest.mark.skipif(not LONG, reason="by hand, with PHOTOPROC_TEST_LONG=1")
+def test_a_worker_whose_folder_is_gone_gives_calls_back_and_says_why(tmp_path: Path) -> None:
+    with clustered(tmp_path, workers=1, offline=1) as made, engine_on(made, places=1) as engine:
+        (tmp_path / "photo").write_bytes(encoded(picture()))
+        (tmp_path / "outbox").mkdir()
+        asked = Order(
+            photo=tmp_path / "photo",
+            recipe_json=Recipe(models=(), background=Keep()).to_json(),
+            model=None,
+            weights=None,
+            mask=None,
+            outbox=tmp_path / "outbox",
+            max_pixels=10_000,
+        )
+        assert finish(engine, engine.submit(child.run, asked)).problem is None
+        shutil.rmtree(tmp_path / "worker-0")
+        assert error_of(engine, engine.submit(child.run, asked)) == "worker_unfit"
+        assert "No such file" in problem_of(engine)

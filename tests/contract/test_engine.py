@@ -96,6 +96,14 @@ class EngineContract:
     def test_it_says_how_many_calls_run_at_once(self, engine: Engine) -> None:
         assert engine.capacity == 1
 
+    def test_its_children_tell_what_there_is_to_run_models_on(self, engine: Engine) -> None:
+        def told() -> bool:
+            engine.supervise()
+            return engine.providers() != ()
+
+        until(told, within_s=60)
+        assert "CPUExecutionProvider" in engine.providers()
+
     def test_an_error_of_the_function_is_an_error_of_the_task(
         self, engine: Engine, run: Callable[[], object]
     ) -> None:

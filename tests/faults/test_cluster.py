@@ -218,6 +218,21 @@ def test_a_worker_without_the_weights_gives_tasks_back_and_others_run_them(
 
 
 @by_hand
+def test_a_worker_without_what_models_are_required_to_run_on_says_so_and_others_run_them(
+    model_dir: Path, tmp_path: Path, serve: Serve
+) -> None:
+    required = {"provider": "cuda", "provider_required": 1}
+    with clustered(tmp_path / "bare", workers=1, model_dir=model_dir, offline=1, **required) as cluster:
+        service = serve(engine=cluster.address)
+        job_id = hand_in(service, small(2))
+        until(lambda: "CUDA (NVIDIA)" in service.readiness().get("engine", ""), within_s=60)
+        assert service.job(job_id).counts.queued == 2
+        cluster.start_worker(env={"PHOTOPROC_PROVIDER": "auto", "PHOTOPROC_PROVIDER_REQUIRED": "0"})
+        has_lost_nothing(service, job_id, 2)
+        assert {task.provider for task in service.tasks(job_id)} == {"CPUExecutionProvider"}
+
+
+@by_hand
 def test_a_server_that_is_killed_goes_on_where_it_was(
     cluster: Cluster, model_dir: Path, tmp_path: Path
 ) -> None:

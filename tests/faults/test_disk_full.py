@@ -1,14 +1,20 @@
 """A full disk, to the last byte: uploads are refused, nothing is lost, all goes on when there is room."""
 
+import io
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from photoproc.bootstrap import Runtime
+from photoproc.errors import ServiceError
 from photoproc.jobs import Counts
+from photoproc.recipe import Recipe
+from photoproc.settings import Settings
 from tests.conftest import skip_or_fail
 from tests.pictures import encoded, picture
 from tests.server import Server, check_published_once, submit
@@ -124,6 +130,27 @@ def test_a_job_that_meets_a_full_disk_goes_on_when_there_is_room(disk: Path, ser
     assert {task.attempts for task in server.tasks(job)} == {1}, "a full disk is no task's fault"
     check_published_once(server, job, 40)
     until(lambda: list((server.data_dir / "tmp").iterdir()) == [])
+
+
+def test_the_largest_job_can_be_deleted_on_a_full_disk(disk: Path) -> None:
+    settings = Settings(data_dir=disk / "data", offline=True, fetch_default_model=False, min_free_disk_mb=1)
+    runtime, filler = Runtime(settings), Filler(disk)
+    try:
+        service = runtime.service
+        batch = service.new_batch()
+        (photo,) = service.accept(batch, "0.jpg", io.BytesIO(encoded(picture()))).photos
+        photos = [replace(photo, name=f"{number}.jpg") for number in range(settings.max_photos_per_job)]
+        job = service.submit(batch, photos, Recipe(models=("u2netp",)))
+        assert service.job(job.id).counts.total == 10_000
+        service.keep_reserve()
+        filler.leave(0)
+        with pytest.raises(ServiceError, match="disk"):
+            service.accept(service.new_batch(), "1.jpg", io.BytesIO(encoded(picture(seed=1))))
+        service.delete(job.id)
+        assert list(service.jobs()) == []
+        assert list((settings.data_dir / "jobs").iterdir()) == []
+    finally:
+        runtime.stop()
 
 
 def check_readable(server: Server, job: str) -> None:

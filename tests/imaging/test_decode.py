@@ -695,3 +695,12 @@ def test_small_copies_of_jpegs_of_other_colours_look_like_the_photo(mode: str) -
 )
 def test_what_is_no_photo_has_no_small_copy(data: bytes, code: str) -> None:
     assert refusal(lambda: decode.decode_small(data, longest=32, max_pixels=MAX_PIXELS)) == code
+
+
+def test_a_jpeg_of_a_sampling_without_a_name_is_read_as_pillow_reads_it() -> None:
+    data = bytearray(encoded(picture(64, 48), "JPEG", subsampling=0))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 11] = 0x14  # the first component's: 4:4:1
+    with Image.open(io.BytesIO(data)) as image:
+        theirs = np.asarray(image.convert("RGB"))
+    assert np.array_equal(decode.decode(bytes(data), max_pixels=10_000).rgb, theirs)

@@ -11,7 +11,9 @@ from streamlit.testing.v1.element_tree import Pagination
 
 from photoproc.bootstrap import Runtime
 from photoproc.errors import Problem, ServiceError
+from photoproc.hardware import Hardware
 from photoproc.jobs import JobState, Task
+from photoproc.models.providers import Choice
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 from tests.pages.support import (
@@ -218,6 +220,27 @@ def test_system_shows_models_children_disk_and_versions(service: PhotoService) -
     assert "free" in said
     assert "streamlit 1\\." in said
     assert "Download" in labels(app)
+
+
+def test_system_says_what_models_run_on(service: PhotoService) -> None:
+    made_job(service, "a.jpg", first=700)  # a photo whose mask is not kept yet
+    until(lambda: service.system(with_disk_use=False).hardware.there != ())
+    said = plain(dashboard("system.py"))
+    assert "Models run on" in said
+    assert re.search(r"CPU \([^)]*u2netp", said)
+    assert "chosen: auto · found: CPU" in said
+    assert "provider" not in said
+
+
+def test_system_warns_where_models_do_not_run_on_what_was_chosen(
+    service: PhotoService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service._worker, "hardware", Hardware(service._engine, Choice(name="cuda")))
+    service._worker.hardware.look()
+    said = plain(dashboard("system.py"))
+    assert "Models are to run on CUDA (NVIDIA)" in said
+    assert "can use CPU only" in said
+    assert "no model has run since the start" in said
 
 
 def test_the_sidebar_says_how_the_tool_is(service: PhotoService) -> None:

@@ -1,6 +1,9 @@
 // A grid of cutouts that updates in place, and a viewer with before and after.
-// `data.items`: [{id, name, model, state, said, advice, after, before, full, download, ratio, time, notes, looks, facts,
-// steps, cutouts}], where `cutouts` has all of a task's (one a face), the first of which is in the item itself, and the first `looks` of the notes need a look; `data.place`: where this page is among all (see Place in __init__.py); `data.opaque`: no backdrop shows through.
+// `data.items`: [{id, name, model, state, said, advice, after, before, ratio, time, notes, looks, facts, steps, cutouts}],
+// where `cutouts` has all of a task's (one a face) and the item itself what its card shows of the first; the first `looks`
+// of the notes need a look. Addresses of pictures go on after `data.base` and the task's number, and need `data.token`.
+// `data.place`: where this page is among all (see Place in __init__.py); `data.opaque`: no backdrop shows through.
+// What changed since the gallery `data.of` was drawn is told by the component beside it (news.js).
 // The opened task is in the address (`task`), so that a link shows it again. A task of another page is sought
 // (trigger `seek`): Python turns to its page, and the viewer opens it when it comes.
 
@@ -18,6 +21,25 @@ export default function ({ data, parentElement, setTriggerValue }) {
   gallery.update(data, (id) => setTriggerValue("seek", id));
 }
 
+// The data with the news of them, and whole addresses.
+function current(data) {
+  const news = globalThis.photoprocNews, told = news?.of === data.of ? news : { items: [], place: data.place };
+  const changed = new Map(told.items.map((item) => [item.id, item]));
+  const items = data.items.map((item) => addressed(data, changed.get(item.id) ?? item));
+  return { ...data, items, place: told.place };
+}
+
+function addressed({ base, token }, item) {
+  if (!item.after) return item;
+  const whole = (address) => `${base}/${item.id}${address}&token=${token}`;
+  const cutouts = item.cutouts.map((cutout) => ({
+    ...cutout,
+    ...Object.fromEntries(["after", "before", "full", "download"].map((name) => [name, whole(cutout[name])])),
+    files: cutout.files.map(([name, size, address]) => [name, size, whole(address)]),
+  }));
+  return { ...item, after: whole(item.after), before: whole(item.before), cutouts };
+}
+
 class Gallery {
   constructor(root) {
     this.root = root;
@@ -33,13 +55,21 @@ class Gallery {
     size.addEventListener("input", resize);
     resize();
     this.viewer = new Viewer(root.querySelector("dialog"), (id) => this.cards.get(id)?.node);
+    const told = () => (root.isConnected ? this.draw() : document.removeEventListener("photoproc-news", told));
+    document.addEventListener("photoproc-news", told);
   }
 
   update(data, seek) {
+    Object.assign(this, { data, seek });
+    this.draw();
+  }
+
+  draw() {
+    const data = current(this.data);
     matchTheme(this.root);
     this.opaque = data.opaque;
     inPlace(this.grid, this.cards, data.items, (item) => this.card(item));
-    this.viewer.refresh(data, seek);
+    this.viewer.refresh(data, this.seek);
   }
 
   card(item) {

@@ -1,0 +1,119 @@
+"""Models as onnxruntime prepares them for this processor, kept on disk.
+
+    <folder>/<weights>-<what runs them>/graph.onnx      how they are computed
+    <folder>/<weights>-<what runs them>/weights.bin     their numbers, laid out as this processor wants them
+    <folder>/<weights>-<what runs them>/sha256.json     the checksums of the two
+
+A prepared model is loaded in a moment, and its numbers are mapped from the file: all processes that run it
+share one copy. They are what onnxruntime makes of the same file each time it loads it, so masks are the same.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from photoproc.models.catalogue import ModelSpec
+from photoproc.models.sessions import of_onnxruntime, session_options
+from photoproc.models.weights import digest
+
+_GRAPH, _NUMBERS, _SUMS = "graph.onnx", "weights.bin", "sha256.json"
+_KEPT = 8
+"""Of other models or for other processors as many as this stay, those used last."""
+_ROOM = 4
+"""None is made where the disk has less free than so many times the weights."""
+_LEAST_MAPPED_BYTES = 1024
+_UNFINISHED_S = 3600.0
+
+
+def prepared(weights: Path, spec: ModelSpec, folder: Path) -> Path | None:
+    """The prepared model of these weights, which were verified; made now where there is none yet.
+
+    None where it cannot be kept: then the weights themselves are loaded, as onnxruntime's errors about
+    them are for whoever does that.
+    """
+    place = folder / f"{spec.weights_id}-{_what_runs()}"
+    try:
+        if not _is_whole(place):
+            _make(weights, place)
+        os.utime(place)
+    except Exception as error:
+        if isinstance(error, OSError) or of_onnxruntime(error):
+            return None
+        raise
+    return place / _GRAPH
+
+
+def options_for(options: Any) -> Any:
+    """The session options of a prepared model: nothing is left to be prepared."""
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
+
+
+@cache
+def _what_runs() -> str:
+    """A short name of onnxruntime's version and of the processor's abilities."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    able = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    told = f"{onnxruntime.__version__} {platform.machine()} {able}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _is_whole(place: Path) -> bool:
+    try:
+        sums = json.loads((place / _SUMS).read_text())
+        whole = all(digest(place / name, "sha256") == sums[name] for name in (_GRAPH, _NUMBERS))
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        shutil.rmtree(place, ignore_errors=True)
+    return whole
+
+
+def _make(weights: Path, place: Path) -> None:
+    """Prepare it beside and move it into its place; who comes first of two is kept."""
+    folder = place.parent
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _forget(folder)
+    if shutil.disk_usage(folder).free < _ROOM * weights.stat().st_size:
+        raise OSError("too little room")
+    part = folder / f".{place.name}-{os.getpid()}"
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(mode=0o700)
+        options = session_options(1)
+        options.optimized_model_filepath = str(part / _GRAPH)
+        for name, value in {"file_name": _NUMBERS, "min_size_in_bytes": str(_LEAST_MAPPED_BYTES)}.items():
+            options.add_session_config_entry(f"session.optimized_model_external_initializers_{name}", value)
+        onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+        sums = {name: digest(part / name, "sha256") for name in (_GRAPH, _NUMBERS)}
+        (part / _SUMS).write_text(json.dumps(sums))
+        for name in (*sums, _SUMS):
+            with (part / name).open("rb") as file:
+                os.fsync(file.fileno())
+        try:
+            part.rename(place)
+        except OSError:
+            if not place.is_dir():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _forget(folder: Path) -> None:
+    """Remove what is used no more, and what a process that ended left unfinished."""
+    used = sorted(((place.stat().st_mtime, place) for place in folder.iterdir()), reverse=True)
+    old = time.time() - _UNFINISHED_S
+    for count, (at, place) in enumerate(used):
+        if count >= _KEPT or (place.name.startswith(".") and at < old):
+            shutil.rmtree(place, ignore_errors=True)

@@ -1,0 +1,120 @@
+"""Execution providers: what onnxruntime can run models on, what was chosen, and what people call them.
+
+Nothing of onnxruntime is imported here: the server asks a child which providers there are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from photoproc.errors import Problem
+
+CPU = "CPUExecutionProvider"
+
+ON_THE_PROCESSOR = (CPU, "OpenVINOExecutionProvider")
+"""Where threads matter; Intel's may run on a card as well, but not unless it is told to."""
+
+_BY_NAME: Mapping[str, tuple[str, ...]] = {
+    "cpu": (CPU,),
+    "cuda": ("CUDAExecutionProvider",),
+    "rocm": ("MIGraphXExecutionProvider", "ROCMExecutionProvider"),
+    "openvino": ("OpenVINOExecutionProvider",),
+    "coreml": ("CoreMLExecutionProvider",),
+    "directml": ("DmlExecutionProvider",),
+}
+"""onnxruntime's names of what can be chosen; AMD's cards are run by MIGraphX since onnxruntime 1.23."""
+_AUTO = ("cuda", "rocm", "openvino")
+"""What is used without being asked for, as rembg does it. CoreML is in every onnxruntime for macOS, and is
+often slower than the CPU; DirectML rembg never uses by itself."""
+NAMES = ("auto", *_BY_NAME)
+
+_LABELS: Mapping[str, str] = {
+    "CUDAExecutionProvider": "CUDA (NVIDIA)",
+    "MIGraphXExecutionProvider": "MIGraphX (AMD ROCm)",
+    "ROCMExecutionProvider": "ROCm (AMD)",
+    "OpenVINOExecutionProvider": "OpenVINO (Intel)",
+    "CoreMLExecutionProvider": "CoreML (Apple)",
+    "DmlExecutionProvider": "DirectML (Windows)",
+    "TensorrtExecutionProvider": "TensorRT (NVIDIA)",
+}
+_BUILDS = tuple(f"onnxruntime-{kind}" for kind in ("gpu", "openvino", "migraphx", "rocm", "directml"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What models are to run on: one of `NAMES`.
+
+    `required`: a model fails rather than run on anything else. `memory_mb` bounds what each loaded model
+    takes of a graphics card's memory (CUDA's and ROCm's); 0 means no bound.
+    """
+
+    name: str = "auto"
+    required: bool = False
+    memory_mb: int = 0
+
+    def of(self, there: Sequence[str]) -> str:
+        """Which of onnxruntime's providers that is, of those there are: the CPU where none is."""
+        return next((name for name in self._wanted() if name in there), CPU)
+
+    def is_met(self, provider: str) -> bool:
+        """Whether a model that runs on this provider does as it is required to."""
+        return not self.required or provider in self._wanted()
+
+    def is_absent(self, there: Sequence[str]) -> bool:
+        """Whether something was chosen by name that is not among these."""
+        return self.name != "auto" and self.of(there) not in self._wanted()
+
+    def is_passed_over(self, provider: str, there: Sequence[str]) -> bool:
+        """Whether a model runs on this provider though, of those there are, it should on another."""
+        return provider not in self._wanted() and self.of(there) != provider
+
+    def _wanted(self) -> tuple[str, ...]:
+        names = _AUTO if self.name == "auto" else (self.name,)
+        return tuple(provider for name in names for provider in _BY_NAME[name])
+
+    def missing(self, there: Sequence[str]) -> Problem:
+        """The problem that nothing of what was chosen is among these."""
+        wanted = " or ".join(label(name) for name in self._wanted())
+        return Problem(
+            code="provider_missing",
+            message=f"Models are to run on {wanted}, and the {build()} that is installed can use "
+            f"{labels(there) or 'nothing'} only.",
+            advice="Install the onnxruntime for it with its drivers (README, Graphics cards), or set "
+            "PHOTOPROC_PROVIDER=auto and PHOTOPROC_PROVIDER_REQUIRED=0.",
+        )
+
+    def not_used(self, model: str, provider: str, there: Sequence[str]) -> Problem:
+        """The problem that a model was loaded for the best of what there is, and runs on this."""
+        wanted = label(self.of(there))
+        then = (
+            "then retry. PHOTOPROC_PROVIDER_REQUIRED=0 lets models run on the CPU."
+            if self.required
+            else "then restart the server. PHOTOPROC_PROVIDER=cpu is for machines without."
+        )
+        return Problem(
+            code="provider_missing",
+            message=f"{model} is to run on {wanted}; onnxruntime failed there and took {label(provider)}.",
+            advice="Look at the server's log for the library that is missing, often CUDA or cuDNN in another "
+            f"version, or for a lack of memory on the card; {then}",
+        )
+
+
+def label(provider: str) -> str:
+    """What people call a provider."""
+    return _LABELS.get(provider, provider.removesuffix("ExecutionProvider"))
+
+
+def labels(providers: Sequence[str]) -> str:
+    """What people call them, without those that run no model: Azure's sends them to a service."""
+    return ", ".join(label(name) for name in providers if name != "AzureExecutionProvider")
+
+
+def build() -> str:
+    """The name of the package that is onnxruntime here: there is one for each kind of hardware."""
+    for name in _BUILDS:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            continue
+        return name
+    return "onnxruntime"

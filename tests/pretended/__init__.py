@@ -1,0 +1,57 @@
+"""An onnxruntime that pretends to have CUDA: what it is asked is noted, and the CPU does the work."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+PATH = Path(__file__).parent / "path"
+"""Put before the real one on PYTHONPATH, it pretends as `PRETENDED_CUDA` says: works, fails."""
+
+
+class Pretended:
+    """`InferenceSession` of an onnxruntime that has these providers.
+
+    Without `works` its sessions fall back to the CPU when they are made, as onnxruntime-gpu does it without
+    CUDA's libraries; after `gives_up` with their next run, as it does it where a run fails.
+    """
+
+    def __init__(self, real: Callable[..., Any], *providers: str, works: bool = True) -> None:
+        self._real = real
+        self.providers = list(providers)
+        self.works = works
+        self.gives_up = False
+        self.asked: list[list[Any]] = []
+
+    def get_available_providers(self) -> list[str]:
+        return self.providers
+
+    def __call__(self, path: str, sess_options: Any = None, *, providers: Sequence[Any]) -> "_Session":
+        self.asked.append(list(providers))
+        names = [one if isinstance(one, str) else one[0] for one in providers]
+        real = self._real(path, sess_options, providers=[CPU])
+        return _Session(self, real, names if self.works else [CPU])
+
+
+class _Session:
+    def __init__(self, maker: Pretended, real: Any, providers: list[str]) -> None:
+        self._maker, self._real, self._providers = maker, real, providers
+
+    def get_providers(self) -> list[str]:
+        return self._providers
+
+    def run(self, *given: Any) -> Any:
+        if self._maker.gives_up:
+            self._providers = [CPU]
+        return self._real.run(*given)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def pretend(onnxruntime: Any, *providers: str, works: bool = True) -> Pretended:
+    """Change the real module for good: for processes that end after the test."""
+    made = Pretended(onnxruntime.InferenceSession, *providers, works=works)
+    onnxruntime.InferenceSession = made
+    onnxruntime.get_available_providers = made.get_available_providers
+    return made
