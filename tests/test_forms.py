@@ -67,6 +67,10 @@ def test_only_what_is_faster_can_be_chosen(server: Runtime) -> None:
     assert "u2netp-fp16" not in models
     recipe = Recipe(models=("u2netp-fp16",))
     assert code_of(lambda: made_job(server.service, "a.jpg", recipe=recipe)) == "model_unknown"
+    held = server.service.waits_for("u2netp-fp16")  # of a job from when it was faster
+    assert held is not None
+    assert held.problem is not None
+    assert held.problem.code == "form_slower"
 
 
 def test_the_system_page_shows_what_forms_take_and_makes_measures_and_deletes_them(server: Runtime) -> None:
@@ -82,7 +86,7 @@ def test_the_system_page_shows_what_forms_take_and_makes_measures_and_deletes_th
     healthy(delete.click().run())
     assert "u2netp-fp16" not in server.service.forms().made
     app = press(dashboard("system.py"), "Make an fp16 form")
-    until(lambda: server.service.forms().at_work is None)
+    until(lambda: server.service.forms().at_work is None, within_s=300)
     assert server.service.forms().problems == {}
     assert server.service.forms().made["u2netp-fp16"].form.original_s != STEADY
     assert "u2netp-fp16 · soft IoU" in plain(dashboard("system.py"))

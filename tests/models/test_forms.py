@@ -56,8 +56,8 @@ def put_form(home: Path, form: Form, data: bytes | None = None) -> Path:
     return own_onnx.put(folder, spec.name, data, forms.toml_of(spec, form))
 
 
-def models_of(home: Path) -> Models:
-    limits = Limits(timeout_s=120)
+def models_of(home: Path, *, threads: int = 1) -> Models:
+    limits = Limits(timeout_s=120, threads=threads)
     return Models(home, probes=home.parent / "probes", limits=limits, sources=())
 
 
@@ -229,9 +229,7 @@ class Home:
         self.path = folder / "home"
         self.path.mkdir()
         (self.path / "u2netp.onnx").symlink_to(weights_file(model_dir, "u2netp"))
-        self.settings = Settings(
-            data_dir=folder / "data", model_dir=self.path, offline=True, max_concurrent=os.cpu_count() or 1
-        )
+        self.settings = Settings(data_dir=folder / "data", model_dir=self.path, offline=True)
 
     def order(self, kind: str = "int8", *, again: bool = False) -> Order:
         folder = self.path / "models" / f"u2netp-{kind}"
@@ -254,7 +252,7 @@ def test_both_forms_of_u2netp_are_made_measured_and_said_for_what_they_are(home:
         said = make_form(home.settings, "u2netp", kind)
         assert any(word in said for word in ("is offered", "not faster here", "not clearly faster"))
     assert home.files() == {f"u2netp-{kind}.{end}" for kind in forms.KINDS for end in ("onnx", "toml")}
-    models = models_of(home.path)
+    models = models_of(home.path, threads=home.settings.threads_per_child)
     models.start()
     until(lambda: all(models.state(f"u2netp-{kind}").phase is not Phase.CHECKING for kind in forms.KINDS))
     made = {name: one.form for name, one in models.forms().made.items()}
@@ -287,7 +285,7 @@ def test_a_form_measured_under_another_onnxruntime_is_measured_again_and_not_mad
     models.make_form("u2netp", "fp16")
     with pytest.raises(ModelError, match="form_elsewhere"):
         models.make_form("u2netp", "int8")
-    until(lambda: models.forms().at_work is None)
+    until(lambda: models.forms().at_work is None, within_s=300)
     models.stop()
     assert models.forms().problems == {}
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (as_it_was.st_mtime_ns, as_it_was.st_ino)
