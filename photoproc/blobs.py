@@ -42,6 +42,7 @@ from photoproc.files import (
     disk_error,
     entries,
     files_in,
+    is_whole,
     link,
     sync_folder,
 )
@@ -228,6 +229,16 @@ class Blobs:
         if not path.is_file():
             raise not_found("file")
         return path
+
+    def whole(self, job_id: str, file: Cutout | Extra) -> Path | None:
+        """The file of a cutout, or of what goes with it; None where it is gone or not as it was written."""
+        path = self._root / "jobs" / job_id / "out" / file.file
+        return path if is_whole(path, file.byte_count) else None
+
+    def is_lost(self, task: Task) -> bool:
+        """Whether a finished task's cutouts are no longer whole."""
+        files = (file for cutout in task.cutouts for file in cutout.kept)
+        return any(self.whole(task.job_id, file) is None for file in files)
 
     def outbox(self, token: str) -> Path:
         """A fresh folder for what one attempt writes."""
