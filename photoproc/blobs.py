@@ -385,7 +385,9 @@ class Blobs:
         if free - coming_bytes < self._min_free_bytes:
             raise ServiceError(
                 "disk_full",
-                f"The disk of the data folder has too little room: {free / 1e6:.0f} MB are free.",
+                f"The disk of the data folder has too little room: {free // 10**6:,} MB are free, "
+                f"{-(-self._min_free_bytes // 10**6):,} MB are kept free (PHOTOPROC_MIN_FREE_DISK_MB)"
+                + (f", and {-(-coming_bytes // 10**6):,} MB are to come." if coming_bytes else "."),
                 "Delete finished jobs or make room, then try again.",
             )
 
