@@ -247,6 +247,13 @@ def test_system_says_what_models_run_on(service: PhotoService) -> None:
     assert "provider" not in said
 
 
+def test_system_names_variables_that_are_no_settings(
+    service: PhotoService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHOTOPROC_RETENTON_DAYS", "3")
+    assert "Was PHOTOPROC_RETENTION_DAYS meant?" in plain(dashboard("system.py"))
+
+
 def test_system_warns_where_models_do_not_run_on_what_was_chosen(
     service: PhotoService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
