@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 from streamlit import config
 
-from photoproc import bootstrap
+from photoproc import bootstrap, starting
 from photoproc.api.app import create_api
 from photoproc.api.doors import Doors
 from photoproc.ui import leaving, visitor
@@ -24,7 +24,7 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
     """Start the worker with the server; give its tasks back when the server ends."""
     # By default there are a few threads a core, and listeners that wait on the disk would hold them all.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32))
-    await asyncio.to_thread(bootstrap.runtime, settings)
+    await asyncio.to_thread(bootstrap.start, settings)
     bootstrap.leave_in_time()
     try:
         yield
@@ -33,10 +33,10 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
 
 
 leaving.settle()
-settings = bootstrap.load_settings(sign_in=visitor.signs_in())  # or say now what is wrong with them
+settings = starting.load_settings(sign_in=visitor.signs_in())  # or say now what is wrong with them
 
 doors = {"may_upload": visitor.may_upload} if settings.sign_in else {}
-bootstrap.check_address(settings, config.get_option("server.address"))
+starting.check_address(settings, config.get_option("server.address"))
 
 app = st.App(
     "pages/dashboard.py",

@@ -89,6 +89,8 @@ def show_machine(photos: PhotoService) -> None:
         st.info(f"{TRIAL_RUNS}.", icon=":material/timer:")
     if system.hardware.problem is not None:
         st.warning(said(system.hardware.problem), icon=":material/memory_alt:")
+    for told in system.unknown_settings:
+        st.warning(escaped(told), icon=":material/settings:")
     alive = [child for child in system.children if child.alive]
     used, free = byte_size(system.used_bytes), byte_size(system.free_bytes)
     rows = {

@@ -42,6 +42,7 @@ from photoproc.files import (
     disk_error,
     entries,
     files_in,
+    is_whole,
     link,
     sync_folder,
 )
@@ -229,6 +230,16 @@ class Blobs:
             raise not_found("file")
         return path
 
+    def whole(self, job_id: str, file: Cutout | Extra) -> Path | None:
+        """The file of a cutout, or of what goes with it; None where it is gone or not as it was written."""
+        path = self._root / "jobs" / job_id / "out" / file.file
+        return path if is_whole(path, file.byte_count) else None
+
+    def is_lost(self, task: Task) -> bool:
+        """Whether a finished task's cutouts are no longer whole."""
+        files = (file for cutout in task.cutouts for file in cutout.kept)
+        return any(self.whole(task.job_id, file) is None for file in files)
+
     def outbox(self, token: str) -> Path:
         """A fresh folder for what one attempt writes."""
         path = self._root / "tmp" / f"out-{token}"
@@ -286,9 +297,9 @@ class Blobs:
     # Masks
 
     def mask(self, sha256: str, model: str, weights_id: str) -> Path | None:
-        """The mask a model made of a photo before, if it is there."""
+        """The mask a model made of a photo before, if it is there; an emptied file is none."""
         path = self._mask(sha256, model, weights_id)
-        return path if path.is_file() else None
+        return None if is_whole(path, 0) or not path.is_file() else path
 
     def mask_of(self, task: Task) -> Path | None:
         """The mask of a finished task, by the weights that made it, wherever those are now."""
@@ -374,7 +385,9 @@ class Blobs:
         if free - coming_bytes < self._min_free_bytes:
             raise ServiceError(
                 "disk_full",
-                f"The disk of the data folder has too little room: {free / 1e6:.0f} MB are free.",
+                f"The disk of the data folder has too little room: {free // 10**6:,} MB are free, "
+                f"{-(-self._min_free_bytes // 10**6):,} MB are kept free (PHOTOPROC_MIN_FREE_DISK_MB)"
+                + (f", and {-(-coming_bytes // 10**6):,} MB are to come." if coming_bytes else "."),
                 "Delete finished jobs or make room, then try again.",
             )
 

@@ -8,17 +8,19 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, TypeVar, cast
 
 import structlog
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
-from photoproc import child, recovery
+from photoproc import child, recovery, starting
 from photoproc.blobs import GRAPHS, Blobs
+from photoproc.child import is_disk_full
 from photoproc.clock import SystemClock
 from photoproc.engine import LocalEngine
 from photoproc.errors import ServiceError, TaskError
@@ -27,7 +29,7 @@ from photoproc.intake import Intake
 from photoproc.models.probe import Limits
 from photoproc.models.registry import Models
 from photoproc.service import PhotoService
-from photoproc.settings import MIB, Settings
+from photoproc.settings import MIB, Settings, misspelt
 from photoproc.worker import Worker
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
 _INSPECT_TIMEOUT_S = 30.0
 _PREVIEW_TIMEOUT_S = 60.0
 
@@ -49,13 +52,13 @@ class Runtime:
         data.chmod(0o700)
         self._seat = FileLock(data / "servers" / f"{uuid.uuid4().hex}.lock", thread_local=False)
         self._clock = SystemClock()
-        with FileLock(data / "servers.lock"):
-            self._store = recovery.opened(data, is_alone=self._is_alone)
         self._blobs = Blobs(
             data,
             min_free_bytes=settings.min_free_disk_mb * MIB,
             quota_bytes=settings.quota_mb * MIB,
         )
+        with FileLock(data / "servers.lock"):
+            self._store = self._with_room(partial(recovery.opened, data, is_alone=self._is_alone))
         self._engine = _engine(settings)
         # Headers of uploads are read in children of their own, so that uploads need not wait for tasks.
         self._inspector = LocalEngine(children=2, threads=1, timeout_s=_INSPECT_TIMEOUT_S)
@@ -108,7 +111,9 @@ class Runtime:
         Raises ServiceError provider_missing, and what asking a child for providers may end in.
         """
         self._check_provider()
-        self._take_seat()
+        self._with_room(self._take_seat)
+        for known in misspelt(os.environ):
+            log.warning("setting_unknown", why=known)
         self._weights.start()
         if self.settings.fetch_default_model:
             self._weights.request(self.settings.default_model)
@@ -142,6 +147,16 @@ class Runtime:
         if problem is not None:
             self._engine.stop()
             raise ServiceError(problem.code, problem.message, problem.advice)
+
+    def _with_room(self, step: Callable[[], T]) -> T:
+        """A step of the start; on a full disk once more without the reserve, so that jobs can be deleted."""
+        try:
+            return step()
+        except (ServiceError, OSError) as error:
+            full = is_disk_full(error) if isinstance(error, OSError) else error.problem.code == "disk_full"
+            if not full or not self._blobs.give_up_reserve():
+                raise
+        return step()
 
     def _is_alone(self) -> bool:
         """Whether no other server is at work on the data folder."""
@@ -186,43 +201,31 @@ def runtime(settings: Settings | None = None) -> Runtime:
             raise ServiceError("stopping", "The server is stopping.", "Start it again.")
         if _runtime is None:
             configure_logging()
+            settings = settings or starting.load_settings()
             try:
-                _runtime = Runtime(settings or load_settings())
+                _runtime = Runtime(settings)
                 _runtime.start()
             except ServiceError as error:
+                full = error.problem.code == "disk_full"
                 told = f"{error.problem.message} {error.problem.advice}"
+                told = starting.full_disk(settings.data_dir) if full else told
                 raise SystemExit(f"Photoproc cannot start.\n{told}") from None
             except OSError as error:
-                raise SystemExit(f"Photoproc cannot start.\n{error}") from None
+                told = starting.data_folder(settings.data_dir, error)
+                raise SystemExit(f"Photoproc cannot start.\n{told}") from None
         return _runtime
 
 
-def load_settings(*, sign_in: bool = False) -> Settings:
-    """The settings from the environment; where they are not valid, ends the program saying why."""
+def start(settings: Settings) -> None:
+    """Start the process's runtime; where that cannot be, end the program with a line that says why.
+
+    By itself the server would show a traceback instead.
+    """
     try:
-        return Settings(sign_in=sign_in)
-    except ValidationError as error:
-        wrong = [
-            f"PHOTOPROC_{str(one['loc'][0]).upper()}: {one['msg'].removeprefix('Value error, ')}"
-            for one in error.errors()
-        ]
-        raise SystemExit("Photoproc cannot start.\n" + "\n".join(wrong)) from error
-
-
-def check_address(settings: Settings, address: str | None) -> None:
-    """End the program where it would listen for others than this machine, and nothing keeps anybody out."""
-    if (
-        address in ("localhost", "127.0.0.1", "::1")
-        or settings.keys
-        or settings.sign_in
-        or settings.allow_anonymous
-    ):
-        return
-    raise SystemExit(
-        f"Photoproc cannot start: on {address or 'all addresses'} anybody who reaches this machine could "
-        "use it.\nHave people sign in (.streamlit/secrets.toml), set PHOTOPROC_API_KEYS (the dashboard stays "
-        "open), or PHOTOPROC_ALLOW_ANONYMOUS=1 where that is meant."
-    )
+        runtime(settings)
+    except SystemExit as ended:
+        _StandardError().write(f"{ended}\n")
+        os._exit(1)
 
 
 def service() -> PhotoService:

@@ -156,6 +156,12 @@ def _is_busy(error: BaseException) -> bool:
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
+def _is_full(error: BaseException) -> bool:
+    # To the last byte: then even the memory that connections share, a file, finds no room.
+    no_room = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE
+    return no_room or _code(error) == sqlite3.SQLITE_FULL
+
+
 def _is_damage(error: BaseException) -> bool:
     return _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
@@ -166,7 +172,7 @@ def _store_error(error: BaseException | None, *, damaged: bool = False) -> Servi
     while reason is not None:
         reasons.append(reason)
         reason = reason.__context__
-    if any(_code(one) == sqlite3.SQLITE_FULL for one in reasons):
+    if any(_is_full(one) for one in reasons):
         return ServiceError(
             "disk_full", "The disk is full: the store cannot be written.", "Make room, then try again."
         )

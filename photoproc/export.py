@@ -5,13 +5,14 @@ import io
 import json
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from zipstream import ZIP_STORED, ZipStream
 
-from photoproc.jobs import Cutout, Extra, ExtraKind, Job, Task, TaskState
+from photoproc.errors import Problem
+from photoproc.jobs import Cutout, Extra, ExtraKind, Job, Task, TaskState, Warn
 from photoproc.names import distinct, filled, safe_path
 from photoproc.parts import Face
 
@@ -19,6 +20,12 @@ _FOLDERS = re.compile(r"[/\\]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 STEPS = ("decode", "load", "inference", "certainty", "edges", "framing", "compose", "encode", "preview")
 _EXTRAS: Mapping[ExtraKind, str] = {"mask": "-mask", "sheet": "-sheet", "sheet_pdf": "-sheet"}
+LOST = "lost cutouts.txt"
+_GONE = Problem(
+    code="cutout_lost",
+    message="Its file is missing from the server's disk, or damaged.",
+    advice="Retry it: the photo is still here.",
+)
 _FIELDS = (
     *("photo", "output", "also", "face", "model", "state", "code", "reason", "advice", "warnings"),
     *("photo_sha256", "photo_wh", "cutout_sha256", "cutout_wh", "cutout_bytes", "attempts", "provider"),
@@ -65,26 +72,32 @@ def extra_name(cutout_name: str, extra: Extra) -> str:
     return f"{path.with_suffix('')}{_EXTRAS[extra.kind]}{PurePosixPath(extra.file).suffix}"
 
 
-def archive(job: Job, tasks: Sequence[Task], file_of: Callable[[str], Path]) -> Archive:
-    """The job's cutouts, `manifest.csv` and `manifest.json`. `file_of` finds a cutout's file.
+def archive(job: Job, tasks: Sequence[Task], file_of: Callable[[Cutout | Extra], Path | None]) -> Archive:
+    """The job's cutouts, `manifest.csv` and `manifest.json`. `file_of` finds a file; None where it is lost.
 
+    What is lost is left out; the manifests and a text file beside them say so.
     Pictures are compressed already, so they are stored; that makes the size known beforehand.
     """
     stream = ZipStream(compress_type=ZIP_STORED, sized=True)
     stream.comment = f"Photoproc job {job.id}"
-    rows, taken = [], {"manifest.csv", "manifest.json"}
+    rows, taken, lost = [], {"manifest.csv", "manifest.json", LOST}, list[str]()
     for task in tasks:
-        if task.state is not TaskState.DONE or not task.cutouts:
+        cutouts = task.cutouts or task.remains
+        if not cutouts:
             rows.append(manifest_row(task, None, None, ()))
-            continue
-        for cutout in task.cutouts:
+        for cutout in cutouts:
             # The way names are made keeps them apart; should two be the same after all, none is lost.
             name = distinct(output_name(job, task, cutout), taken)
             extras = [(distinct(extra_name(name, extra), taken), extra) for extra in cutout.extras]
-            stream.add_path(str(file_of(cutout.file)), name)
-            for extra_path, extra in extras:
-                stream.add_path(str(file_of(extra.file)), extra_path)
-            rows.append(manifest_row(task, cutout, name, [path for path, _ in extras]))
+            named: list[tuple[str, Cutout | Extra]] = [(name, cutout), *extras]
+            files = [(path, file_of(file)) for path, file in named]
+            for path, found in files:
+                if found is not None:
+                    stream.add_path(str(found), path)
+            rows.append(_row(task, cutout, files))
+            lost += [_sentence(path, rows[-1]) for path, found in files if found is None]
+    if lost:
+        stream.add("".join(lost).encode(), LOST)
     stream.add(manifest_csv(rows), "manifest.csv")
     stream.add(manifest_json(job, rows), "manifest.json")
     return Archive(
@@ -92,6 +105,24 @@ def archive(job: Job, tasks: Sequence[Task], file_of: Callable[[str], Path]) -> 
         byte_count=len(stream),
         chunks=iter(stream),
     )
+
+
+def _row(task: Task, cutout: Cutout, files: Sequence[tuple[str, Path | None]]) -> dict[str, object]:
+    """What the manifest says of a cutout and what goes with it, of which files may be lost (None)."""
+    (output, found), *extras = files
+    also = [path for path, file in extras if file is not None]
+    if found is None:
+        why = task.problem or _GONE
+        told = {"state": "lost", "code": why.code, "reason": why.message, "advice": why.advice}
+        return manifest_row(task, None, None, also) | told
+    gone = tuple(Warn(code="lost", message=f"{path} is lost.") for path, file in extras if file is None)
+    whole = replace(task, state=TaskState.DONE, problem=None, warnings=(*task.warnings, *gone))
+    return manifest_row(whole, cutout, output, also)
+
+
+def _sentence(path: str, row: Mapping[str, object]) -> str:
+    advice = row["advice"] or _GONE.advice
+    return f"{path} is missing here: its file on the server is gone or damaged. {advice} ({row['photo']})\n"
 
 
 def file_name(job: Job, ending: str) -> str:

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from photoproc import bootstrap
+from photoproc import bootstrap, starting
 from photoproc.errors import ModelError, Problem
 from photoproc.models.weights import Phase, Weights
 from photoproc.settings import Settings
@@ -46,7 +46,7 @@ def fetch(settings: Settings, names: Sequence[str]) -> None:
 def main(names: Sequence[str]) -> None:
     """The command; ends with a message and code 1 where a model cannot be had."""
     bootstrap.configure_logging()
-    settings = bootstrap.load_settings()
+    settings = starting.load_settings()
     try:
         fetch(settings, names or [settings.default_model])
     except ModelError as error:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -83,6 +84,15 @@ class Incoming:
         with suppress(OSError):  # what is buffered may find no room
             self._out.close()
         self.path.unlink(missing_ok=True)
+
+
+def is_whole(path: Path, byte_count: int) -> bool:
+    """Whether a file is there and as long as it was written."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == byte_count
 
 
 def entries(folder: Path) -> list[Path]:

@@ -126,8 +126,10 @@ class JobDesk(Overview):
 
     def retry(self, job_id: str, states: Sequence[TaskState] = (TaskState.FAILED,)) -> int:
         """Queue failed (or cancelled) tasks again; returns how many."""
+        remains = [cutout for task in self.tasks(job_id, states=states) for cutout in task.remains]
         numbers = self._store.retry(checked(job_id), states, now=self._clock.now())
         if numbers:
+            self._blobs.drop_output(job_id, remains)
             self._blobs.note(job_id, retried=numbers)
         self._worker.wake()
         return len(numbers)

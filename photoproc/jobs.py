@@ -63,7 +63,7 @@ STATE_OF_CODE: Mapping[str, TaskState] = {state.code: state for state in TaskSta
 TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
     TaskState.QUEUED: frozenset({TaskState.RUNNING, TaskState.SKIPPED, TaskState.CANCELLED}),
     TaskState.RUNNING: frozenset(TaskState) - {TaskState.RUNNING},
-    TaskState.DONE: frozenset(),
+    TaskState.DONE: frozenset({TaskState.FAILED}),  # its cutout was lost
     TaskState.SKIPPED: frozenset({TaskState.QUEUED}),
     TaskState.FAILED: frozenset({TaskState.QUEUED}),
     TaskState.CANCELLED: frozenset({TaskState.QUEUED}),
@@ -201,9 +201,14 @@ class Cutout:
         return (self.file, self.preview, self.before, *level, *(extra.file for extra in self.extras))
 
     @property
+    def kept(self) -> "tuple[Cutout | Extra, ...]":
+        """Those of them whose sizes are noted: what people take away."""
+        return (self, *self.extras)
+
+    @property
     def total_bytes(self) -> int:
         """Of what people take away: the picture and what goes with it."""
-        return self.byte_count + sum(extra.byte_count for extra in self.extras)
+        return sum(file.byte_count for file in self.kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +223,8 @@ class Task:
     attempts: int = 0
     cutouts: tuple[Cutout, ...] = ()
     """One where it is done; more where each face has its own."""
+    remains: tuple[Cutout, ...] = ()
+    """What its cutouts were, where one of them was lost and it failed for that."""
     problem: Problem | None = None
     warnings: tuple[Warn, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)

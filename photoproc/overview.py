@@ -1,5 +1,6 @@
 """How the tool itself is: models, worker, children, queue, disk, figures."""
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ from photoproc.models.providers import build
 from photoproc.models.weights import Phase, Weights, WeightsState
 from photoproc.recipe import NO_MODEL
 from photoproc.records import Figures
-from photoproc.settings import Settings
+from photoproc.settings import Settings, misspelt
 from photoproc.store import Store
 from photoproc.worker import Worker
 
@@ -57,6 +58,8 @@ class SystemState:
     model_dirs: tuple[Path, ...]
     versions: Mapping[str, str]
     hardware: HardwareState
+    unknown_settings: tuple[str, ...]
+    """What is said of variables that are no settings."""
 
 
 class Overview:
@@ -210,6 +213,7 @@ class Overview:
             model_dirs=self._weights.folders(),
             versions=versions(),
             hardware=self._worker.hardware.state(),
+            unknown_settings=tuple(misspelt(os.environ)),
         )
 
     def _unfinished(self) -> Iterator[Job]:

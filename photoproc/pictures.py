@@ -1,16 +1,21 @@
 """The part of the service that gives out pictures: of jobs, of the library, and as a ZIP."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import structlog
+
 from photoproc import export
-from photoproc.errors import PhotoError, ServiceError, not_found
+from photoproc.errors import PhotoError, Problem, ServiceError, not_found
 from photoproc.finish import Finish, Finished
 from photoproc.intake import Intake
 from photoproc.jobdesk import JobDesk, checked
 from photoproc.jobs import LEVEL_SIDE, Cutout, Extra, ExtraKind, Photo, Task
 from photoproc.library import Library, Tried
 from photoproc.recipe import Recipe
+
+log = structlog.get_logger()
 
 
 class Pictures(JobDesk, Library):
@@ -30,7 +35,9 @@ class Pictures(JobDesk, Library):
         return path
 
     def cutout(self, task: Task, place: int = 0) -> tuple[Path, Cutout]:
-        """One of a task's cutouts and its file; raises not_found."""
+        """One of a task's cutouts and its file; raises not_found, and cutout_lost where it is gone."""
+        if task.remains and task.problem is not None:
+            raise ServiceError(task.problem.code, task.problem.message, task.problem.advice)
         if not task.cutouts:
             raise ServiceError(
                 "not_found", f"This task has no cutout: it is {task.state}.", "There is one once it is done."
@@ -38,15 +45,54 @@ class Pictures(JobDesk, Library):
         if place >= len(task.cutouts):
             raise not_found("cutout")
         cutout = task.cutouts[place]
-        return self._blobs.output(task.job_id, cutout.file), cutout
+        return self._whole(task, cutout), cutout
+
+    def _whole(self, task: Task, file: Cutout | Extra) -> Path:
+        path = self._blobs.whole(task.job_id, file)
+        if path is None:
+            self.notice_lost(task.job_id, [task])
+            problem = self._problem_of_lost(task)
+            raise ServiceError(problem.code, problem.message, problem.advice)
+        return path
+
+    def notice_lost(self, job_id: str, tasks: Sequence[Task]) -> bool:
+        """Have those of these tasks fail whose cutouts are no longer whole on disk; whether there were any.
+
+        Then everybody is told, and they can be tried again.
+        """
+        lost = {
+            task.number: (task.cutouts, self._problem_of_lost(task))
+            for task in tasks
+            if self._blobs.is_lost(task)
+        }
+        if not lost:
+            return False
+        log.error("cutouts_lost", job=job_id, tasks=sorted(lost))
+        try:
+            self._store.lose(job_id, lost, now=self._clock.now())
+        except ServiceError as error:  # a full disk, a job deleted just now: who looks next notices again
+            log.warning("cutouts_lost_not_noted", job=job_id, code=error.problem.code)
+            return False
+        return True
+
+    def _problem_of_lost(self, task: Task) -> Problem:
+        there = self.original(task).is_file()
+        return Problem(
+            code="cutout_lost",
+            message=f"The cutout of “{task.photo.name}” is gone: its file is missing from the server's disk, "
+            "or damaged.",
+            advice="Retry it: the photo is still here."
+            if there
+            else "Its photo is gone as well: process the photo again.",
+        )
 
     def companion(self, task: Task, place: int, kind: ExtraKind) -> tuple[Path, Extra, Cutout]:
-        """What goes with a cutout, its file, and the cutout; raises not_found."""
+        """What goes with a cutout, its file, and the cutout; raises not_found, cutout_lost."""
         _, cutout = self.cutout(task, place)
         found = next((extra for extra in cutout.extras if extra.kind == kind), None)
         if found is None:
             raise not_found("file")
-        return self._blobs.output(task.job_id, found.file), found, cutout
+        return self._whole(task, found), found, cutout
 
     def output(self, job_id: str, file: str) -> Path:
         """A file of a job's results, by the name that a cutout has for it; raises not_found."""
@@ -73,8 +119,9 @@ class Pictures(JobDesk, Library):
         """The job's finished cutouts and its manifest as a ZIP, streamed."""
         job = self.job(job_id)
         tasks = list(self._store.tasks(job_id))
-        file_of: Callable[[str], Path] = lambda file: self._blobs.output(job_id, file)  # noqa: E731
-        return export.archive(job, tasks, file_of)
+        if self.notice_lost(job_id, tasks):
+            tasks = list(self._store.tasks(job_id))
+        return export.archive(job, tasks, partial(self._blobs.whole, job_id))
 
     def keep_background(self, batch: str, photo: Photo) -> str:
         """Keep an uploaded picture as a background; returns its id, and forgets the upload.

@@ -124,9 +124,10 @@ class Progress:
         return replace(self, recent=(*self.recent, now)[-_RECENT:], output_bytes=self.output_bytes + made)
 
     def finish_if_over(self, now: float) -> "Progress":
-        """With the time of its end, where nothing is left to do."""
+        """With the time of its end, where nothing is left to do; what is lost later does not change it."""
         counts = Counts.of(self.states)
-        return replace(self, finished_at=now if counts.finished == counts.total else None)
+        ended_at = now if self.finished_at is None else self.finished_at
+        return replace(self, finished_at=ended_at if counts.finished == counts.total else None)
 
     def tasks_per_s(self) -> float | None:
         """Tasks finished a second over the last ones, once there are enough to say."""

@@ -11,7 +11,7 @@ import structlog
 
 from photoproc import journal
 from photoproc.errors import PhotoprocError, Problem, ServiceError
-from photoproc.files import entries, sync_folder
+from photoproc.files import entries, is_whole, sync_folder
 from photoproc.jobs import JobState, TaskState, Warn
 from photoproc.records import cutout_of, photo_of, recipe_of, refusal_of
 from photoproc.store import Store
@@ -72,18 +72,25 @@ def _restore(data: Path, target: Path, aside: str) -> None:
             folder.rename(data / "jobs-lost" / folder.name)
         kept = [count for count in ended.values() if count is not None]
         log.error("store_moved_aside", to=aside, jobs=len(kept), tasks=sum(kept), jobs_lost=len(lost))
-        beside = ", and {:,} jobs whose folders say too little: these are in jobs-lost in the data folder."
+        few = "1 job whose folder says" if len(lost) == 1 else f"{len(lost):,} jobs whose folders say"
+        beside = f", and {few} too little: see jobs-lost in the data folder." if lost else "."
+        jobs, tasks = _plural(len(kept), "job"), _plural(sum(kept), "finished task")
+        were = "was" if len(kept) == 1 else "were"
         store.keep_notice(
             Problem(
                 code="store_restored",
-                message=f"The database was damaged or lost. {len(kept):,} jobs with {sum(kept):,} finished "
-                "tasks were found again in their folders; votes, tags people gave, saved recipes, time "
-                "trials and who jobs were shared with are lost" + (beside.format(len(lost)) if lost else "."),
+                message=f"The database was damaged or lost. {jobs} with {tasks} {were} found again in "
+                f"{'its folder' if len(kept) == 1 else 'their folders'}; votes, tags people gave, saved "
+                f"recipes, time trials and who jobs were shared with are lost{beside}",
                 advice=f"The damaged one is kept as {aside} in the data folder.",
             )
         )
     finally:
         store.close()
+
+
+def _plural(count: int, one: str) -> str:
+    return f"{count:,} {one}{'' if count == 1 else 's'}"
 
 
 def write_missing(store: Store, data: Path) -> None:
@@ -159,7 +166,7 @@ def _restored(store: Store, folder: Path, found: journal.Journal) -> int | None:
 
 
 def _is_whole(folder: Path, one: Mapping[str, Any]) -> bool:
-    """Whether a task's line can be used, and its files are there."""
+    """Whether a task's line can be used, and its files are there as they were written."""
     outcome = one["outcome"]
     try:
         if not TaskState(outcome["state"]).final:
@@ -173,4 +180,7 @@ def _is_whole(folder: Path, one: Mapping[str, Any]) -> bool:
 
 def _has_files(folder: Path, outcome: Mapping[str, Any]) -> bool:
     cutouts = [cutout_of(record) for record in outcome["cutouts"]]
-    return all((folder / "out" / name).is_file() for cutout in cutouts for name in cutout.files)
+    sized = [file for cutout in cutouts for file in cutout.kept]
+    return all((folder / "out" / name).is_file() for cutout in cutouts for name in cutout.files) and all(
+        is_whole(folder / "out" / file.file, file.byte_count) for file in sized
+    )

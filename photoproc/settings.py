@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -162,7 +163,10 @@ class Settings(BaseSettings):
     @field_validator("rate_limit")
     @classmethod
     def _rate(cls, given: str) -> str:
-        limits.parse(given)  # or says what it does not understand
+        try:
+            limits.parse(given)
+        except ValueError as error:
+            raise ValueError("write how many calls in what time, such as 600/minute or 10/second") from error
         return given
 
     @property
@@ -206,3 +210,16 @@ class Settings(BaseSettings):
     def max_pixels(self) -> int:
         """The largest photo accepted, in pixels."""
         return int(self.max_photo_megapixels * 1_000_000)
+
+
+def misspelt(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like a setting and is none, with what was probably meant."""
+    fields = [field for field in Settings.model_fields if field != "sign_in"]
+    told = []
+    for name in sorted(environment):
+        prefix, _, field = name.lower().partition("_")
+        if prefix == "photoproc" and field not in fields and not field.startswith("test_"):
+            near = get_close_matches(field, fields, 1)
+            meant = f" Was PHOTOPROC_{near[0].upper()} meant?" if near else ""
+            told.append(f"{name} is no setting and is ignored.{meant}")
+    return told

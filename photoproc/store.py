@@ -31,6 +31,7 @@ from photoproc.errors import Problem, ServiceError, in_use, not_found
 from photoproc.jobs import (
     STATE_OF_CODE,
     Counts,
+    Cutout,
     Job,
     JobState,
     Photo,
@@ -319,6 +320,30 @@ class Store(Queue, Votebook, TagBook, Shelf):
                 self._move(job_id, progress, numbers, TaskState.QUEUED, now)
             return numbers
 
+    def lose(self, job_id: str, lost: Mapping[int, tuple[Sequence[Cutout], Problem]], *, now: float) -> None:
+        """Have tasks that are done fail, whose cutouts are lost, so that they can be tried again.
+
+        By number, with the cutouts they had and why; a task that has others by now stays as it is.
+        """
+        with self._db.change() as cache:
+            progress, numbers = self._progress(job_id), []
+            if progress is None:
+                raise not_found("job")
+            for number, (cutouts, problem) in sorted(lost.items()):
+                key = f"task:{job_id}:{number}"
+                kept = cache.get(key, {})
+                outcome = kept.get("outcome", {})
+                there = [cutout_of(record) for record in _cutouts(outcome)]
+                if STATE_OF_CODE[progress.states[number]] is not TaskState.DONE or there != list(cutouts):
+                    continue
+                told = {"state": TaskState.FAILED.value, "problem": asdict(problem)}
+                cache.set(key, kept | {"outcome": outcome | told})
+                gone = sum(cutout.total_bytes for cutout in there)
+                progress = replace(progress, output_bytes=progress.output_bytes - gone)
+                numbers.append(number)
+            if numbers:
+                self._move(job_id, progress, numbers, TaskState.FAILED, now)
+
     def rename(self, job_id: str, title: str) -> None:
         """Give a job another title."""
         self._alter(job_id, title=title)
@@ -421,9 +446,12 @@ def _as_kept(task: Task, kept: Mapping[str, Any]) -> Task:
     # While a retry is under way, the last outcome is not this attempt's.
     if outcome is None or not task.state.final:
         return replace(task, problem=_LEFT_OUT) if task.state is TaskState.SKIPPED else task
+    cutouts = tuple(cutout_of(record) for record in _cutouts(outcome))
+    done = task.state is TaskState.DONE
     return replace(
         task,
-        cutouts=tuple(cutout_of(record) for record in _cutouts(outcome)),
+        cutouts=cutouts if done else (),
+        remains=() if done else cutouts,
         problem=None if outcome["problem"] is None else Problem(**outcome["problem"]),
         warnings=tuple(Warn(**one) for one in outcome["warnings"]),
         seconds=outcome["seconds"] or {},

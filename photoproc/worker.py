@@ -132,10 +132,9 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 self.run_once()
-                self.problem = None
+                self._note(None)
             except PhotoprocError as error:
-                self.problem = error.problem
-                log.warning("worker_held_up", code=error.problem.code, why=error.problem.message)
+                self._note(error.problem)
                 self._stopping.wait(1.0)
             except Exception:
                 self.problem = Problem(
@@ -150,6 +149,14 @@ class Worker:
             self._wake.clear()
         self._drain()
         log.info("worker_stopped", owner=self._owner)
+
+    def _note(self, problem: Problem | None) -> None:
+        """Keep what holds the work up, if anything; log it once for each reason, and when it is over."""
+        before, self.problem = self.problem, problem
+        if problem is None and before is not None:
+            log.info("worker_goes_on", after=before.code)
+        elif problem is not None and (before is None or before.code != problem.code):
+            log.warning("worker_held_up", code=problem.code, why=problem.message)
 
     def inherit(self) -> None:
         """Queue again all that is claimed, without waiting for a lease: for a server that is alone."""

@@ -103,6 +103,11 @@ class Server:
         except OSError:
             return False
 
+    def ended(self) -> int:
+        """Return what it ended with, once it has."""
+        assert self._process is not None
+        return self._process.wait(60)
+
     def kill(self) -> None:
         """`kill -9`: of the server process alone; its children must go by themselves."""
         self._end(lambda: kill(self.pid, signal.SIGKILL), within_s=10, children_within_s=10)

@@ -14,6 +14,7 @@ from photoproc.blobs import Blobs
 from photoproc.child import Pictured, Report, Written
 from photoproc.errors import PhotoError, ServiceError
 from photoproc.jobs import Cutout, ExtraKind
+from photoproc.settings import MIB
 from tests.waiting import at_once
 
 BATCH, OTHER = "b" * 32, "c" * 32
@@ -129,6 +130,19 @@ def test_a_disk_below_its_reserve_takes_nothing_more(root: Path, monkeypatch: py
     assert files(root) == set()
     monkeypatch.setattr(blobs, "free_bytes", lambda: 100)
     blobs.check_space()
+
+
+def test_what_is_said_of_a_low_disk_has_what_is_free_wanted_and_to_come(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = Blobs(root, min_free_bytes=200 * MIB)
+    monkeypatch.setattr(blobs, "free_bytes", lambda: 200 * MIB - 1)
+    with pytest.raises(
+        ServiceError, match=r"209 MB are free, 210 MB are kept free \(PHOTOPROC_MIN_FREE_DISK_MB"
+    ):
+        blobs.check_space()
+    with pytest.raises(ServiceError, match="and 5 MB are to come"):
+        blobs.check_space(5_000_000)
 
 
 def test_a_disk_that_fills_up_while_a_file_comes_ends_it_before_it_is_full(

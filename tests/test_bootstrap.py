@@ -1,5 +1,6 @@
 """Starting and ending a server: tidying up only when alone, keeping secrets, ending in time."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import structlog
+import structlog.testing
 
-from photoproc import bootstrap
+from photoproc import bootstrap, starting
 from photoproc.bootstrap import Runtime, configure_logging
 from photoproc.errors import ServiceError
 from photoproc.jobs import Counts
@@ -177,6 +179,49 @@ def test_servers_that_start_at_once_all_find_a_place(make: Callable[[], Runtime]
     leave_behind(settings)
     at_once(*(runtime._take_seat for runtime in runtimes))
     assert len(list((settings.data_dir / "servers").iterdir())) == 4
+
+
+@pytest.mark.parametrize("below", ["", "deep/er"])
+def test_a_data_folder_that_is_a_file_is_named_with_what_to_do(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    (tmp_path / "file").write_text("x")
+    folder = tmp_path / "file" / below
+    monkeypatch.setattr(bootstrap, "_runtime", None)
+    monkeypatch.setattr(bootstrap, "_ended", False)
+    said = f"PHOTOPROC_DATA_DIR: the folder {folder} cannot be used: .* is a file.* Name another folder"
+    with pytest.raises(SystemExit, match=said):
+        bootstrap.runtime(settings.model_copy(update={"data_dir": folder}))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), "its disk is read-only. Name a folder on a disk"),
+        (
+            PermissionError(errno.EACCES, "Permission denied"),
+            "this user may not write there. Give the folder",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "its disk is full. Make room"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error. Name another folder."),
+    ],
+)
+def test_what_is_wrong_with_the_data_folder_is_said_in_words(error: OSError, said: str) -> None:
+    told = starting.data_folder(Path("/data"), error)
+    assert told.startswith("PHOTOPROC_DATA_DIR: the folder /data cannot be used: ")
+    assert said in told
+
+
+def test_a_variable_that_is_no_setting_is_logged_at_the_start(
+    make: Callable[[], Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHOTOPROC_MAX_CONCURENT", "1")
+    runtime = make()
+    with structlog.testing.capture_logs() as lines:
+        runtime.start()
+    (line,) = [line for line in lines if line["event"] == "setting_unknown"]
+    assert "Was PHOTOPROC_MAX_CONCURRENT meant?" in line["why"]
+    assert any("MAX_CONCURENT" in one for one in runtime.service.system().unknown_settings)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import json
 import re
 import threading
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -182,8 +183,9 @@ def test_a_time_trial_is_in_the_report_and_the_figures(running: Runtime, made: J
         assert (weighed[model].seconds, weighed[model].timed) == (spread.p50, 2)
 
 
+@pytest.mark.parametrize("lose", [Path.unlink, lambda mask: mask.write_bytes(b"")])
 def test_a_lost_mask_costs_its_photo_and_nothing_else(
-    running: Runtime, api: Api, monkeypatch: pytest.MonkeyPatch
+    running: Runtime, api: Api, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Path], object]
 ) -> None:
     service = running.service
     batch = service.new_batch()
@@ -197,7 +199,7 @@ def test_a_lost_mask_costs_its_photo_and_nothing_else(
     until(lambda: service.job(job.id).state.final, within_s=180)
     mask = service.mask(service.task(job.id, 0))
     kept = mask.read_bytes()
-    mask.unlink()
+    lose(mask)
     found = service.findings(job.id).comparison
     assert (found.measured, found.to_measure) == (2, 2)
     assert found.photos[0].distance is None

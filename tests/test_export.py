@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from photoproc import export
 from photoproc.errors import Problem
+from photoproc.files import is_whole
 from photoproc.jobs import (
     Counts,
     Cutout,
@@ -135,10 +136,14 @@ class Folder:
             cutouts.append(cutout)
         return task(number, name, model, cutouts=tuple(cutouts))
 
+    def whole(self, file: Cutout | Extra) -> Path | None:
+        path = self.root / file.file
+        return path if is_whole(path, file.byte_count) else None
+
     def archive(
         self, recipe: Recipe, tasks: list[Task], title: str = "My shoot", photo_count: int = 1
     ) -> export.Archive:
-        return export.archive(job(recipe, title, photo_count), tasks, lambda file: self.root / file)
+        return export.archive(job(recipe, title, photo_count), tasks, self.whole)
 
 
 @pytest.fixture
@@ -433,3 +438,32 @@ def test_the_zip_is_called_after_the_job_safely(folder: Folder, title: str, file
 def test_a_job_without_cutouts_still_has_its_manifest(folder: Folder) -> None:
     packed = opened(folder.archive(ONE, [task(0, "a.jpg", "u2net", TaskState.FAILED, problem=FAILED)]))
     assert packed.namelist() == ["manifest.csv", "manifest.json"]
+
+
+def test_what_is_lost_is_left_out_and_named(folder: Folder) -> None:
+    tasks = [folder.done(number, f"{name}.jpg", "u2net") for number, name in enumerate("abc")]
+    (folder.root / "0-token.png").unlink()
+    (folder.root / "1-token.png").write_bytes(b"")
+    tasks.append(folder.of_faces(3, "d.jpg", "u2net", 0, "mask"))
+    (folder.root / "3-token-0-mask.png").unlink()
+    packed = opened(folder.archive(ONE, tasks, photo_count=4))
+    assert packed.namelist() == ["c.png", "d.png", export.LOST, "manifest.csv", "manifest.json"]
+    rows = json.loads(packed.read("manifest.json"))["tasks"]
+    assert [row["state"] for row in rows] == ["lost", "lost", "done", "done"]
+    assert [row["output"] for row in rows] == [None, None, "c.png", "d.png"]
+    assert all(row["code"] == "cutout_lost" and row["reason"] and row["advice"] for row in rows[:2])
+    assert "lost: d-mask.png is lost." in rows[3]["warnings"]
+    lines = packed.read(export.LOST).decode().splitlines()
+    assert [line.split(" is missing")[0] for line in lines] == ["a.png", "b.png", "d-mask.png"]
+    assert all("Retry it" in line for line in lines)
+
+
+def test_of_a_task_that_lost_a_face_the_others_are_there(folder: Folder) -> None:
+    done = folder.of_faces(0, "a.jpg", "u2net", 2)
+    (folder.root / "0-token-1.png").unlink()
+    gone = Problem(code="cutout_lost", message="It is gone.", advice="Retry it.")
+    lost = replace(done, state=TaskState.FAILED, problem=gone, cutouts=(), remains=done.cutouts)
+    packed = opened(folder.archive(ONE, [lost]))
+    assert len([name for name in packed.namelist() if name.endswith(".png")]) == 1
+    rows = json.loads(packed.read("manifest.json"))["tasks"]
+    assert [(row["state"], row["reason"]) for row in rows] == [("lost", "It is gone."), ("done", None)]

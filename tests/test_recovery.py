@@ -169,12 +169,13 @@ def test_jobs_come_in_the_order_they_were_handed_in(desk: Desk) -> None:
     store.close()
 
 
-def test_a_task_without_its_files_is_run_again(desk: Desk) -> None:
+@pytest.mark.parametrize("lose", [Path.unlink, empty])
+def test_a_task_without_its_files_is_run_again(desk: Desk, lose: Callable[[Path], None]) -> None:
     job = desk.submit("a.png", "b.png")
     desk.run()
     (first, _) = desk.store.tasks(job.id)
     assert first.cutout is not None
-    (desk.settings.data_dir / "jobs" / job.id / "out" / first.cutout.file).unlink()
+    lose(desk.settings.data_dir / "jobs" / job.id / "out" / first.cutout.file)
     store = found_again(desk)
     assert store.job(job.id).counts == Counts(done=1, queued=1)
     store.close()
@@ -189,7 +190,7 @@ def test_a_folder_that_says_too_little_costs_its_job_alone(desk: Desk, text: str
     assert list(store.job_ids()) == [good.id]
     notice = store.notice()
     assert notice is not None
-    assert "1 jobs whose folders say too little" in notice.message
+    assert "1 job whose folder says too little" in notice.message
     swept(desk, store)
     assert sorted(path.name for path in (desk.settings.data_dir / "jobs").iterdir()) == [good.id]
     kept = desk.settings.data_dir / "jobs-lost" / lost.id

@@ -410,3 +410,66 @@ def test_many_threads_may_call_it_at_once(desk: Desk) -> None:
     assert {job.counts.queued for job in desk.service.jobs()} == {3}
     assert len(desk.service.jobs()) == 30
     desk.run()
+
+
+# Lost cutouts
+
+
+def lose(desk: Desk, job: Job, number: int, data: bytes | None = None) -> None:
+    """Another program deletes a task's cutout, or leaves these bytes of it."""
+    cutout = desk.service.task(job.id, number).cutout
+    assert cutout is not None
+    path = desk.service.output(job.id, cutout.file)
+    path.unlink() if data is None else path.write_bytes(data)
+
+
+@pytest.mark.parametrize("left", [None, b"", b"x"])
+def test_a_lost_cutout_costs_its_task_alone_which_can_be_made_again(desk: Desk, left: bytes | None) -> None:
+    job = desk.submit("a.png", "b.png", "c.png")
+    desk.run()
+    before, files = desk.service.job(job.id), desk.files()
+    lose(desk, job, 1, left)
+    desk.clock.advance(60)
+    packed = zipfile.ZipFile(io.BytesIO(b"".join(desk.service.archive(job.id).chunks)))
+    assert packed.namelist() == ["a.png", "c.png", "lost cutouts.txt", "manifest.csv", "manifest.json"]
+    assert b"b.png" in packed.read("lost cutouts.txt")
+    now, task = desk.service.job(job.id), desk.service.task(job.id, 1)
+    assert (now.counts, now.finished_at) == (Counts(done=2, failed=1), before.finished_at)
+    assert now.output_bytes < before.output_bytes
+    assert task.problem is not None
+    assert (task.problem.code, task.cutouts) == ("cutout_lost", ())
+    assert "b.png" in task.problem.message
+    assert task.problem.advice == "Retry it: the photo is still here."
+    assert desk.service.retry(job.id) == 1
+    desk.run()
+    after = desk.service.job(job.id)
+    assert (after.counts, after.output_bytes) == (Counts(done=3), before.output_bytes)
+    assert len(desk.files()) == len(files), "nothing is left of the first cutout"
+    assert "b.png" in zipfile.ZipFile(io.BytesIO(b"".join(desk.service.archive(job.id).chunks))).namelist()
+
+
+def test_a_lost_cutout_that_is_asked_for_is_named_with_what_to_do(desk: Desk) -> None:
+    job = desk.submit("a.png", "b.png")
+    desk.run()
+    task = desk.service.task(job.id, 0)
+    lose(desk, job, 0)
+    for _ in range(2):
+        with pytest.raises(ServiceError, match=r"a\.png") as caught:
+            desk.service.cutout(task)
+        assert caught.value.problem.code == "cutout_lost"
+        assert desk.service.job(job.id).counts == Counts(done=1, failed=1)
+        task = desk.service.task(job.id, 0)
+    desk.service.original(task).unlink()
+    assert "process the photo again" in desk.service._problem_of_lost(task).advice
+
+
+def test_what_was_made_again_meanwhile_is_not_taken_for_lost(desk: Desk) -> None:
+    job = desk.submit("a.png")
+    desk.run()
+    seen = desk.service.tasks(job.id)
+    lose(desk, job, 0)
+    assert desk.service.notice_lost(job.id, seen)
+    desk.service.retry(job.id)
+    desk.run()
+    desk.service.notice_lost(job.id, seen)
+    assert desk.service.job(job.id).counts == Counts(done=1)

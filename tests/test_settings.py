@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from photoproc import bootstrap
+from photoproc import starting
 from photoproc.models.providers import Choice
-from photoproc.settings import Settings
+from photoproc.settings import Settings, misspelt
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,17 +32,22 @@ def test_children_follow_the_cores(
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("MAX_CONCURRENT", "9", "less than or equal to 8"),
-        ("MAX_CONCURRENT", "0", "greater than or equal to 1"),
+        ("MAX_CONCURRENT", "9", "write 8 or less"),
+        ("MAX_CONCURRENT", "0", "write 1 or more"),
         ("DEFAULT_MODEL", "foo", "no such model"),
-        ("TASK_TIMEOUT_S", "soon", "valid number"),
+        ("TASK_TIMEOUT_S", "soon", "write a number, such as 300"),
+        ("TASK_TIMEOUT_S", "0", "write more than 0"),
+        ("MIN_FREE_DISK_MB", "200MB", "write a whole number, such as 200"),
+        ("MAX_FILE_MB", "1.5", "write a whole number, such as 200"),
+        ("OFFLINE", "perhaps", "write 1 for yes or 0 for no"),
+        ("RATE_LIMIT", "lots", "such as 600/minute or 10/second"),
         ("ENGINE", "cluster", "write local, or dask://host:port"),
         ("ENGINE", "dask://host", "write local, or dask://host:port"),
         ("ENGINE", "dask://host:1/path", "write local, or dask://host:port"),
         ("CLUSTER_RESOURCES", "u2net", "model=RESOURCE pairs"),
         ("PROVIDER", "gpu", "write one of auto, cpu, cuda, rocm, openvino, coreml, directml"),
         ("PROVIDER_REQUIRED", "1", "say which one in PHOTOPROC_PROVIDER"),
-        ("GPU_MEMORY_MB", "-1", "greater than or equal to 0"),
+        ("GPU_MEMORY_MB", "-1", "write 0 or more"),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_its_name(
@@ -50,17 +55,33 @@ def test_a_wrong_setting_ends_the_start_with_its_name(
 ) -> None:
     monkeypatch.setenv(f"PHOTOPROC_{name}", value)
     with pytest.raises(SystemExit, match=f"PHOTOPROC_{name}: .*{said}"):
-        bootstrap.load_settings()
+        starting.load_settings()
+
+
+def test_a_variable_that_is_no_setting_is_named_with_what_was_probably_meant() -> None:
+    wrong = {"PHOTOPROC_MAX_CONCURENT": "1", "PHOTOPROC_SIGN_IN": "1", "photoproc_zzzzzz": ""}
+    right = {
+        "PHOTOPROC_MAX_CONCURRENT": "1",
+        "photoproc_offline": "1",
+        "PHOTOPROC_TEST_LONG": "1",
+        "PATH": "",
+    }
+    told = misspelt(right | wrong)
+    assert told[0] == (
+        "PHOTOPROC_MAX_CONCURENT is no setting and is ignored. Was PHOTOPROC_MAX_CONCURRENT meant?"
+    )
+    assert [one.split()[0] for one in told] == sorted(wrong)
+    assert told[2].endswith("is ignored.")
 
 
 def test_a_cluster_without_dask_installed_ends_the_start_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PHOTOPROC_ENGINE", "dask://photos.example:8786")
-    assert bootstrap.load_settings().engine == "dask://photos.example:8786"
+    assert starting.load_settings().engine == "dask://photos.example:8786"
     monkeypatch.setitem(sys.modules, "distributed", None)  # as it is to Python where it is not installed
     with pytest.raises(SystemExit, match=r"PHOTOPROC_ENGINE: .*pip install -r requirements-cluster\.txt"):
-        bootstrap.load_settings()
+        starting.load_settings()
 
 
 def test_models_are_told_which_resource_they_need(monkeypatch: pytest.MonkeyPatch) -> None:

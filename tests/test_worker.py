@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from photoproc.blobs import Blobs
 from photoproc.child import Order, Report
@@ -940,3 +941,33 @@ def test_stopping_is_quick_and_certain_where_the_store_is_busy(
         started.clock.advance(started.settings.lease_s / 3)
         started.round()
     assert started.counts(job) == Counts(done=2)
+
+
+def test_what_holds_the_work_up_is_logged_once_and_that_it_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[str] = []
+    enough = threading.Event()
+
+    def round_() -> None:
+        rounds.append("round")
+        if len(rounds) < 4:
+            code = "disk_full" if len(rounds) < 3 else "store_busy"
+            raise ServiceError(code, f"for the {len(rounds)}. time", "")
+        enough.set()
+
+    monkeypatch.setattr(world.worker, "run_once", round_)
+    monkeypatch.setattr(world.worker._stopping, "wait", lambda _: None)
+    with capture_logs() as logs:
+        world.worker.start()
+        for _ in range(100):
+            world.worker.wake()
+            if enough.wait(0.1):
+                break
+        world.worker.stop()
+    said = [(line["event"], line.get("code", line.get("after"))) for line in logs]
+    assert [one for one in said if one[0] in ("worker_held_up", "worker_goes_on")] == [
+        ("worker_held_up", "disk_full"),
+        ("worker_held_up", "store_busy"),
+        ("worker_goes_on", "store_busy"),
+    ]

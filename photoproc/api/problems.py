@@ -51,6 +51,7 @@ _STATUS: Mapping[str, int] = {
     "nothing_to_vote": 409,
     "ballot_gone": 404,
     "cutout_gone": 409,
+    "cutout_lost": 410,
     "voter_name": 422,
     "tag_invalid": 422,
     "too_many_tags": 422,

@@ -3,6 +3,7 @@
 `Engine` is the seam; `engine.cluster` runs tasks on other machines, by the pools those have.
 """
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -42,6 +43,14 @@ _MOST_CALLS = 1000
 
 _LOOK_S = 1.0
 """How often whoever waits for an answer looks after the children."""
+_MAY_BE_DAMAGED = (
+    "Retry it. If it dies again, the photo may be damaged in a way that brings the decoder or the model "
+    "down: save it anew and add it again, or use another model."
+)
+_NO_MEMORY = (
+    "Most often the machine had too little memory. Retry it; if it dies again, use a smaller model, or ask "
+    "whoever runs this server for fewer children (PHOTOPROC_MAX_CONCURRENT)."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +205,7 @@ class LocalEngine:
         except BrokenProcessPool as error:
             raise _restarted() from error
         except pebble.ProcessExpired as error:
-            raise _crashed(_exit_text(error.exitcode)) from error
+            raise _crashed(_exit_text(error.exitcode), advice=_advice(error.exitcode)) from error
         except Exception as error:
             raise TaskError(
                 "task_error",
@@ -324,12 +333,12 @@ class LocalEngine:
         threading.Thread(target=old.join, name="engine-old-pool", daemon=True).start()
 
 
-def _crashed(how: str) -> TaskError:
-    return TaskError(
-        "child_crashed",
-        f"The process working on it died ({how}).",
-        "The photo may be damaged in a way that brings the decoder or the model down.",
-    )
+def _crashed(how: str, advice: str | None = None) -> TaskError:
+    return TaskError("child_crashed", f"The process working on it died ({how}).", advice or _MAY_BE_DAMAGED)
+
+
+def _advice(code: int | None) -> str:
+    return _NO_MEMORY if code == -signal.SIGKILL else _MAY_BE_DAMAGED
 
 
 def _restarted() -> TaskError:

@@ -35,9 +35,12 @@ def show_tasks(photos: PhotoService, job: Job) -> None:
         previous=before[-1] if before else None,
         next=next((number for number in numbers[first + _PER_PAGE :] if number in done), None),
     )
+    tasks = photos.numbered_tasks(job.id, numbers[first : first + _PER_PAGE])
+    if photos.notice_lost(job.id, tasks):
+        st.rerun()
     gallery(
         job,
-        photos.numbered_tasks(job.id, numbers[first : first + _PER_PAGE]),
+        tasks,
         place,
         token=link_token(photos, job.id),
         key=_gallery(job.id),

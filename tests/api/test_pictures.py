@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import zipfile
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from photoproc.bootstrap import Runtime
 from tests.api.support import Api, check_problem
 from tests.pictures import encoded, picture, sample
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +125,25 @@ def test_a_file_that_is_gone_is_not_found(api: Api, running: Runtime) -> None:
         hashlib.sha256(encoded(picture(), "PNG")).hexdigest()
     ).unlink()
     check_problem(api.client.get(f"/v1/jobs/{job['id']}/tasks/0/original"), 404, "not_found")
+
+
+def test_a_lost_cutout_is_gone_by_name_the_zip_has_the_rest_and_a_retry_makes_it_again(
+    api: Api, running: Runtime
+) -> None:
+    job = api.finished({"a.jpg": encoded(picture(seed=91)), "b.jpg": encoded(picture(seed=92))})["id"]
+    cutout = running.service.task(job, 0).cutout
+    assert cutout is not None
+    running.service.output(job, cutout.file).write_bytes(b"")
+    packed = api.client.get(f"/v1/jobs/{job}/archive")
+    assert packed.status_code == 200
+    names = zipfile.ZipFile(io.BytesIO(packed.content)).namelist()
+    assert names == ["b.png", "lost cutouts.txt", "manifest.csv", "manifest.json"]
+    for picture_of in ("cutout", "preview", "before"):
+        answer = api.client.get(f"/v1/jobs/{job}/tasks/0/{picture_of}")
+        check_problem(answer, 410, "cutout_lost")
+        assert "a.jpg" in answer.json()["title"]
+        assert "Retry it" in answer.json()["detail"]
+    assert api.job(job)["counts"]["failed"] == 1
+    api.client.post(f"/v1/jobs/{job}/retry")
+    until(lambda: running.service.job(job).counts.done == 2)
+    assert api.client.get(f"/v1/jobs/{job}/tasks/0/cutout").status_code == 200

@@ -183,6 +183,8 @@ def test_a_crash_is_that_calls_alone_and_the_child_is_replaced(
         finish(engine, call)
     assert caught.value.problem.code == "child_crashed"
     assert how in caught.value.problem.message
+    assert "Retry it" in caught.value.problem.advice
+    assert ("PHOTOPROC_MAX_CONCURRENT" in caught.value.problem.advice) is (how == "signal 9")
     second = finish(engine, engine.submit(acts.pid))
     assert second != first
     assert not is_alive(first)

@@ -132,6 +132,49 @@ def test_a_job_that_meets_a_full_disk_goes_on_when_there_is_room(disk: Path, ser
     until(lambda: list((server.data_dir / "tmp").iterdir()) == [])
 
 
+def test_a_server_starts_on_a_full_disk_and_jobs_can_be_seen_and_deleted(disk: Path, server: Server) -> None:
+    job = submit(server.data_dir, 3)
+    server.start()
+    server.ready()
+    server.finished(job)
+    until(lambda: (server.data_dir / "reserve").exists())
+    server.terminate(within_s=20)
+    server.store.close()  # or the files of its log would stay
+    Filler(disk).leave(0)
+    server.start()
+    server.ready()
+    assert "reserve_given_up" in server.log()
+    check_readable(server, job)
+    deleted = httpx2.delete(f"{server.url}/api/v1/jobs/{job}", timeout=60)
+    assert deleted.status_code == 204, deleted.text
+    assert not (server.data_dir / "jobs" / job).exists()
+
+
+def test_where_nothing_can_be_given_up_a_full_disk_ends_the_start_in_one_line(
+    disk: Path, server: Server
+) -> None:
+    submit(server.data_dir, 1)
+    (server.data_dir / "reserve").unlink(missing_ok=True)
+    Filler(disk).leave(0)
+    server._log = disk.with_name("server.log")
+    server.start()
+    check_ended(server, "its disk is full. Make room on it")
+
+
+def test_a_data_folder_that_cannot_be_written_ends_the_start_in_one_line(disk: Path, server: Server) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    server._log = disk.with_name("server.log")
+    server.start()
+    check_ended(server, "its disk is read-only")
+
+
+def check_ended(server: Server, said: str) -> None:
+    """It does not start, and says why and of which folder."""
+    assert server.ended() == 1
+    assert "Traceback" not in server.log()
+    assert f"PHOTOPROC_DATA_DIR: the folder {server.data_dir} cannot be used: {said}" in server.log()
+
+
 def test_the_largest_job_can_be_deleted_on_a_full_disk(disk: Path) -> None:
     settings = Settings(data_dir=disk / "data", offline=True, fetch_default_model=False, min_free_disk_mb=1)
     runtime, filler = Runtime(settings), Filler(disk)

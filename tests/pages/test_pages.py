@@ -102,6 +102,21 @@ def test_a_failed_task_says_why_and_another_try_is_offered_only_where_it_may_hel
     assert service.job(job.id).counts.failed == 1
 
 
+def test_a_cutout_that_is_lost_is_said_on_its_card_and_can_be_made_again(service: PhotoService) -> None:
+    job = made_job(service, "a.jpg", "b.jpg")
+    cutout = service.task(job.id, 0).cutout
+    assert cutout is not None
+    service.output(job.id, cutout.file).unlink()
+    app = dashboard("jobs.py", job=job.id)
+    lost, there = component(app)["items"]
+    assert "a.jpg” is gone" in lost["said"]
+    assert "after" not in lost
+    assert there["after"]
+    assert "1 of 2 done, 1 failed" in words(app)
+    press(app, "Retry 1 failed")
+    until(lambda: service.job(job.id).counts.done == 2)
+
+
 def test_cancelling_keeps_what_is_finished_and_the_rest_can_go_on(service: PhotoService) -> None:
     job = made_job(service, *(f"{n}.jpg" for n in range(30)), wait=False)
     app = press(dashboard("jobs.py", job=job.id), "Cancel job")
@@ -230,6 +245,13 @@ def test_system_says_what_models_run_on(service: PhotoService) -> None:
     assert re.search(r"CPU \([^)]*u2netp", said)
     assert "chosen: auto · found: CPU" in said
     assert "provider" not in said
+
+
+def test_system_names_variables_that_are_no_settings(
+    service: PhotoService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHOTOPROC_RETENTON_DAYS", "3")
+    assert "Was PHOTOPROC_RETENTION_DAYS meant?" in plain(dashboard("system.py"))
 
 
 def test_system_warns_where_models_do_not_run_on_what_was_chosen(
