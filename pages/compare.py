@@ -26,6 +26,7 @@ from photoproc.ui.job import say_what_is_missing
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
 from photoproc.ui.ranking import RANKING, SHOW, show_ranking, show_votes
+from photoproc.ui.status import say_what_holds_up
 from photoproc.ui.text import escaped, plural, said, state_words
 from photoproc.ui.timer import stop_timer
 from photoproc.ui.trial import time_trial, trial_runs
@@ -94,6 +95,7 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
             st.caption(
                 f"{state_words(found.job)}: {found.job.counts.finished:,} of {found.job.counts.total:,}"
             )
+            say_what_holds_up(photos, [found.job])
             say_what_is_missing(photos, found.job)
         token = link_token(photos, job_id)
         show_recommendation(summed_up)

@@ -13,6 +13,7 @@ from photoproc.ui.guard import guarded
 from photoproc.ui.heading import show_title
 from photoproc.ui.job import show_progress
 from photoproc.ui.joblist import job_list
+from photoproc.ui.status import say_what_holds_up
 from photoproc.ui.tasks import show_tasks
 from photoproc.ui.text import ago, escaped, exact_time, plural, said
 from photoproc.ui.timer import stop_timer
@@ -59,6 +60,7 @@ def list_jobs(photos: PhotoService) -> None:
             shown = photos.jobs(offset=first, limit=_JOBS_PER_PAGE)
         else:
             shown = found[first : first + _JOBS_PER_PAGE]
+        say_what_holds_up(photos, shown)
         opened = job_list(photos, shown, now=time.time(), key="job-list")
         if opened is not None:
             go({"job": opened})
