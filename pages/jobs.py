@@ -10,7 +10,7 @@ from photoproc.jobs import Job
 from photoproc.service import PhotoService
 from photoproc.ui.address import LIST_PAGE, SEARCH, go, go_to_list, page_of
 from photoproc.ui.guard import guarded
-from photoproc.ui.heading import show_title
+from photoproc.ui.heading import show_title, show_while_there
 from photoproc.ui.job import show_progress
 from photoproc.ui.joblist import job_list
 from photoproc.ui.status import say_what_holds_up
@@ -87,9 +87,11 @@ def one_job(photos: PhotoService, job_id: str) -> None:
     show_title(photos, job, may_change=visitor(photos).may_change(job))
     models = ", ".join(job.recipe.models) or "background kept"
     by = f" · by {escaped(job.owner)}" if job.owner else ""
-    st.caption(
-        f"{plural(job.photo_count, 'photo')} · {escaped(models)} · {ago(job.created_at, time.time())}{by}",
-        help=exact_time(job.created_at),
+    facts, exact = f"{plural(job.photo_count, 'photo')} · {escaped(models)}", exact_time(job.created_at)
+    show_while_there(
+        photos,
+        job_id,
+        lambda: st.caption(f"{facts} · {ago(job.created_at, time.time())}{by}", help=exact),
     )
 
     @st.fragment(run_every=None if job.state.final else 1.0)
