@@ -2,6 +2,7 @@
 
 import re
 import urllib.request
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -9,7 +10,7 @@ from playwright.sync_api import Page, expect
 from photoproc.ui.heading import GONE
 from tests.browser.jobs import submitted
 from tests.pictures import encoded, picture
-from tests.server import Server
+from tests.server import Server, serving
 
 pytestmark = pytest.mark.browser
 
@@ -41,3 +42,16 @@ def test_a_page_of_a_job_that_is_deleted_says_so_by_itself(page: Page, server: S
     request = urllib.request.Request(f"{server.url}/api/v1/jobs/{job}", method="DELETE")
     urllib.request.urlopen(request).close()
     expect(page.get_by_text(GONE)).to_be_visible()
+
+
+def test_a_server_that_is_gone_is_said_in_our_words(page: Page, model_dir: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "data", model_dir) as own:
+        page.goto(f"{own.url}/jobs")
+        expect(page.get_by_text("A job is a batch of photos")).to_be_visible()
+        own.terminate(within_s=60)
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_text("The server does not answer. Once it is back")).to_be_visible()
+        expect(dialog.get_by_text("streamlit run")).not_to_be_visible()
+        own.start()
+        expect(dialog).to_have_count(0)
+        expect(page.get_by_text("A job is a batch of photos")).to_be_visible()
