@@ -21,11 +21,12 @@ from photoproc.ui.decision import (
     turn_of,
 )
 from photoproc.ui.guard import guarded
-from photoproc.ui.heading import offer_to_delete, show_title
+from photoproc.ui.heading import offer_to_delete, show_title, show_while_there
 from photoproc.ui.job import say_what_is_missing
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
 from photoproc.ui.ranking import RANKING, SHOW, show_ranking, show_votes
+from photoproc.ui.status import say_what_holds_up
 from photoproc.ui.text import escaped, plural, said, state_words
 from photoproc.ui.timer import stop_timer
 from photoproc.ui.trial import time_trial, trial_runs
@@ -81,7 +82,8 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
             compare_with_another(photos, job)
     show_title(photos, job, may_change=mine)
     models = " · ".join(escaped(name) for name in job.recipe.models)
-    st.caption(f"{plural(job.photo_count, 'photo')} with {models}")
+    facts = f"{plural(job.photo_count, 'photo')} with {models}"
+    show_while_there(photos, job_id, lambda: st.caption(facts))
 
     @st.fragment(run_every=2.0 if len(job.recipe.task_models) > 1 else None)
     @guarded
@@ -94,6 +96,7 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
             st.caption(
                 f"{state_words(found.job)}: {found.job.counts.finished:,} of {found.job.counts.total:,}"
             )
+            say_what_holds_up(photos, [found.job])
             say_what_is_missing(photos, found.job)
         token = link_token(photos, job_id)
         show_recommendation(summed_up)

@@ -10,9 +10,10 @@ from photoproc.jobs import Job
 from photoproc.service import PhotoService
 from photoproc.ui.address import LIST_PAGE, SEARCH, go, go_to_list, page_of
 from photoproc.ui.guard import guarded
-from photoproc.ui.heading import show_title
+from photoproc.ui.heading import show_title, show_while_there
 from photoproc.ui.job import show_progress, standing
 from photoproc.ui.joblist import job_list
+from photoproc.ui.status import say_what_holds_up
 from photoproc.ui.tasks import begin_anew, show_tasks
 from photoproc.ui.text import ago, escaped, exact_time, plural, said
 from photoproc.ui.visitor import opened, visitor
@@ -59,6 +60,7 @@ def list_jobs(photos: PhotoService) -> None:
             shown = photos.jobs(offset=first, limit=_JOBS_PER_PAGE)
         else:
             shown = found[first : first + _JOBS_PER_PAGE]
+        say_what_holds_up(photos, shown)
         opened = job_list(photos, shown, now=time.time(), key="job-list")
         if opened is not None:
             go({"job": opened})
@@ -85,9 +87,11 @@ def one_job(photos: PhotoService, job_id: str) -> None:
     show_title(photos, job, may_change=visitor(photos).may_change(job))
     models = ", ".join(job.recipe.models) or "background kept"
     by = f" · by {escaped(job.owner)}" if job.owner else ""
-    st.caption(
-        f"{plural(job.photo_count, 'photo')} · {escaped(models)} · {ago(job.created_at, time.time())}{by}",
-        help=exact_time(job.created_at),
+    facts, exact = f"{plural(job.photo_count, 'photo')} · {escaped(models)}", exact_time(job.created_at)
+    show_while_there(
+        photos,
+        job_id,
+        lambda: st.caption(f"{facts} · {ago(job.created_at, time.time())}{by}", help=exact),
     )
 
     begin_anew(job)

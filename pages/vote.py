@@ -10,6 +10,7 @@ from photoproc.parts import Face
 from photoproc.service import PhotoService
 from photoproc.ui.address import go
 from photoproc.ui.guard import guarded
+from photoproc.ui.heading import show_while_there
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
 from photoproc.ui.ranking import RANKING, SHOW
@@ -58,7 +59,7 @@ def one_vote(photos: PhotoService, job_id: str) -> None:
             go({})
         if st.button("See the ranking", icon=":material/leaderboard:", type="tertiary"):
             st.switch_page("compare.py", query_params={"job": job.id, SHOW: RANKING})
-        st.caption(escaped(job.title))
+        show_while_there(photos, job_id, lambda: st.caption(escaped(job.title)))
     if isinstance(job.recipe.framing, Face) and job.recipe.framing.which == "each":
         st.caption("Where a photo has several faces, the cutout of the first one is judged.")
     name = visitor(photos).name[:LONGEST_NAME]

@@ -270,3 +270,13 @@ class Job:
     """The name of the API key, or of the person who signed in, that made it; else empty."""
     shared: bool = False
     """Whether everybody who is signed in may see it."""
+    paused_s: float = 0.0
+    """How long nothing was done for it between its start and its end: what it took is the rest."""
+
+    @property
+    def took_s(self) -> float | None:
+        """How long it was worked on; None while that is not over, or not known."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        took_s = self.finished_at - self.started_at - self.paused_s
+        return took_s if took_s > 0 else None

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from photoproc import bootstrap
+from photoproc import bootstrap, starting
 from photoproc.errors import ModelError
 from photoproc.models.forms import KINDS, check, form_name, times
 from photoproc.models.probe import Limits
@@ -53,7 +53,7 @@ def main(given: Sequence[str]) -> None:
     if len(given) != 2:
         raise SystemExit(f"python -m photoproc.make_form MODEL {'|'.join(KINDS)}")
     try:
-        told = make_form(bootstrap.load_settings(), *given)
+        told = make_form(starting.load_settings(), *given)
     except ModelError as error:
         raise SystemExit(f"{error.problem.message} {error.problem.advice}") from error
     sys.stdout.write(f"{told}\n")

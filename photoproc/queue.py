@@ -193,9 +193,17 @@ class Queue(Ledger):
                 lost = kept.get("lost", 0) + 1
                 cache.set(f"task:{place}", kept | {"lost": lost})
                 charge = lost > max_lost
+                before = self._progress(job_id)
                 taken += self._requeue(job_id, int(number), entry["model"], entry["token"], charge, now)
+                self._did_not_work(job_id, before)
             cache.delete(f"owner:{owner}")
         return taken
+
+    def _did_not_work(self, job_id: str, before: Progress | None) -> None:
+        """Note that a job was last worked on when it was thought to be: its server was gone since."""
+        progress = self._progress(job_id)
+        if before is not None and progress is not None:
+            self._put(job_id, replace(progress, worked_at=before.worked_at))
 
     def _release(self, job_id: str, number: int, token: str) -> Progress | None:
         """Strike a task off the running ones; None where the token is not (any more) its own."""

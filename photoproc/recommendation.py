@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # its module loads what only children need
 
 _FEW_TIMES = 5
 """Times of fewer photos than this are called thin evidence."""
+_COLD = "ran only with cold starts here"
+_NONE_DONE = "finished no photo here"
+_KEPT = "did not run here"
+"""Why there is no time of a model with which photos were finished: all its masks are from earlier runs."""
 _ALIKE = 1.05
 """Times that differ by less are called the same, where no time trial says more."""
 WEIGHT = 0.7
@@ -30,8 +34,8 @@ class Candidate:
 
     `quality` is the chance that it is preferred to another of these models, drawn at random, with its 95 %
     interval from `low` to `high` (`Standing.chance`). None without votes. `seconds` is the median of a photo
-    with the model loaded, on `timed` photos; None where it never ran here. `on_front`: no other is both as
-    good and as fast (Pareto), and better in one.
+    with the model loaded, on `timed` photos; None where it never ran here so, and `why_untimed` says why.
+    `on_front`: no other is both as good and as fast (Pareto), and better in one.
     """
 
     model: str
@@ -41,6 +45,7 @@ class Candidate:
     preferred: "Share | None" = None
     seconds: float | None = None
     timed: int = 0
+    why_untimed: str = _KEPT
     on_front: bool = False
 
 
@@ -69,7 +74,7 @@ def candidates(
     found = []
     for one in times:
         seconds, timed = alone.get(one.model, (one.warm.p50, one.warm.count) if one.warm else (None, 0))
-        candidate = Candidate(model=one.model, seconds=seconds, timed=timed)
+        candidate = Candidate(model=one.model, seconds=seconds, timed=timed, why_untimed=_why_untimed(one))
         if (mine := strengths.get(one.model)) is not None and len(strengths) > 1:
             candidate = replace(
                 candidate,
@@ -135,13 +140,15 @@ def _by_time(
         said = f"{nobody}; there are no times yet."
         return Recommendation(model=None, sentence=said, thin=(), weight=weight)
     if fastest is None:
-        said = f"{nobody}, and nothing of times: all masks are from earlier runs. Run a time trial."
+        kept = all(one.why_untimed == _KEPT for one in models)
+        why = "all masks are from earlier runs" if kept else _untimed(models)
+        said = f"{nobody}, and nothing of times: {why}. Run a time trial."
         return Recommendation(model=None, sentence=said, thin=(), weight=weight)
     if len(timed) < len(models):
-        untimed = ", ".join(one.model for one in models if one.seconds is None)
-        said = f"{nobody}. Times cannot be compared: {untimed} did not run here. Run a time trial."
+        said = f"{nobody}. Times cannot be compared: {_untimed(models)}. Run a time trial."
         if not over:
-            said = f"{nobody}. Times cannot be compared yet: there are none of {untimed}."
+            names = ", ".join(one.model for one in models if one.seconds is None)
+            said = f"{nobody}. Times cannot be compared yet: there are none of {names} once loaded."
         return Recommendation(model=None, sentence=said, thin=(), weight=weight)
     others = [one for one in sorted(timed, key=_seconds) if one is not fastest]
     said = f"{nobody}. {fastest.model} is the fastest ({_short(_seconds(fastest))} a photo)"
@@ -156,7 +163,9 @@ def _evidence(best: Candidate, fastest: Candidate | None, ratios: Sequence[Ratio
         interval = f"[95 %: {share.low * 100:.0f}–{share.high * 100:.0f}]"
         parts.append(f"preferred in {share.share * 100:.0f} % of {_count(share.total, 'vote')} {interval}")
     if best.seconds is None:
-        parts.append("its time is not known, since its masks are from an earlier run")
+        kept = best.why_untimed == _KEPT
+        why = "its masks are from an earlier run" if kept else f"it {best.why_untimed}"
+        parts.append(f"its time is not known, since {why}")
     elif fastest is best:
         parts.append(f"the fastest, {_short(best.seconds)} a photo")
     elif fastest is None:
@@ -181,12 +190,27 @@ def _doubts(best: Candidate, models: Sequence[Candidate], ranking: "Ranking | No
 
 
 def _few(models: Sequence[Candidate]) -> tuple[str, ...]:
-    missing = [one.model for one in models if one.seconds is None]
-    if missing:
-        return (f"Speed is not weighed: {', '.join(missing)} did not run here. Run a time trial.",)
+    if any(one.seconds is None for one in models):
+        return (f"Speed is not weighed: {_untimed(models)}. Run a time trial.",)
     few = [one for one in models if one.timed < _FEW_TIMES]
     words = ", ".join(f"{one.model} from {one.timed}" for one in few)
     return (f"Times rest on few photos ({words}).",) if few else ()
+
+
+def _why_untimed(times: ModelTimes) -> str:
+    """What is so of a model without a time."""
+    if times.cold is not None:
+        return _COLD
+    return _KEPT if times.done else _NONE_DONE
+
+
+def _untimed(models: Sequence[Candidate]) -> str:
+    """Of which models there is no time, and why: `a, b did not run here; c finished no photo here`."""
+    names: dict[str, list[str]] = {}
+    for one in models:
+        if one.seconds is None:
+            names.setdefault(one.why_untimed, []).append(one.model)
+    return "; ".join(f"{', '.join(those)} {why}" for why, those in names.items())
 
 
 def _on_front(one: Candidate, models: Sequence[Candidate]) -> bool:

@@ -11,6 +11,8 @@ from photoproc.jobs import Counts, Cutout, Extra, JobState, Photo, Refusal, Task
 from photoproc.recipe import Recipe
 
 _RECENT = 24
+_PAUSE_S = 10.0
+"""When none of a job's tasks ran for as long, it was not being worked on."""
 PHOTOS_PER_RECORD = 50
 
 
@@ -86,8 +88,10 @@ class Running:
 class Progress:
     """The part of a job that changes.
 
-    `recent` is when the last tasks finished (wall time), `lanes` the models in whose queues it waits,
-    with its place in each.
+    `recent` is when the last tasks finished (wall time, moved past later pauses), `lanes` the models in whose
+    queues it waits, with its place in each. `paused_s` is for how long none of its tasks ran in between:
+    the server was down, the disk full, or all were done until some were tried again. `worked_at` is when one
+    was last seen to run.
     """
 
     states: str
@@ -98,6 +102,8 @@ class Progress:
     finished_at: float | None = None
     recent: tuple[float, ...] = ()
     output_bytes: int = 0
+    worked_at: float | None = None
+    paused_s: float = 0.0
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "Progress":
@@ -111,12 +117,25 @@ class Progress:
     def moved(self, numbers: Sequence[int], to: TaskState, now: float, *, look: bool = False) -> "Progress":
         """With some tasks in another state."""
         progress = replace(
-            self,
+            self._after_pause(now) if to is TaskState.RUNNING else self,
             states=move(self.states, numbers, to, look=look),
             revision=self.revision + 1,
             started_at=now if to is TaskState.RUNNING and self.started_at is None else self.started_at,
+            worked_at=now if to is TaskState.RUNNING or self._runs else self.worked_at,
         )
         return progress.finish_if_over(now)
+
+    @property
+    def _runs(self) -> bool:
+        return TaskState.RUNNING.code in self.states
+
+    def _after_pause(self, now: float) -> "Progress":
+        """Without the time since a task last ran, where that is too long to be the turn of other jobs."""
+        idle_s = 0.0 if self._runs or self.worked_at is None else now - self.worked_at
+        if idle_s < _PAUSE_S:
+            return self
+        recent = tuple(at + idle_s for at in self.recent)
+        return replace(self, recent=recent, paused_s=self.paused_s + idle_s)
 
     def counted(self, outcome: Outcome, now: float) -> "Progress":
         """With an outcome in its figures."""

@@ -192,6 +192,7 @@ class Store(Queue, Votebook, TagBook, Shelf):
             photos_per_s=rate / models if rate else None,
             remaining_s=unfinished / rate if rate and unfinished else None,
             output_bytes=progress.output_bytes,
+            paused_s=progress.paused_s,
             owner=record.get("owner", ""),
             shared=record.get("shared", False),
         )

@@ -29,7 +29,8 @@ log = structlog.get_logger()
 
 _TICK_S = 0.25
 _LOOK_AT_DISK_S = 3.0
-_ASK_AGAIN_S = 300.0
+ASK_AGAIN_S = 300.0
+"""After this long, weights that could not be had are asked for again."""
 _SWEEP_S = 3600.0
 _MAX_LOST = 10
 _FULL_DISK_PAUSE_S = 5.0
@@ -375,7 +376,7 @@ class Worker:
             return False
         refiner = self._weights.ready().get(VITMATTE.name)
         if refiner is None and claim.recipe.edges.method == "vitmatte":
-            if self._is_due("weights:refiner", _ASK_AGAIN_S):
+            if self._is_due("weights:refiner", ASK_AGAIN_S):
                 self._weights.request(VITMATTE.name)
             return False
         mask = uncertainty = None
@@ -423,7 +424,7 @@ class Worker:
         """Fetch what queued tasks wait for; a model that could not be had is asked for again later."""
         missing = [name for name in CATALOGUE if name not in self._weights.ready()]
         for name in self._store.queued_models(missing):
-            if self._is_due(f"weights:{name}", _ASK_AGAIN_S):
+            if self._is_due(f"weights:{name}", ASK_AGAIN_S):
                 self._weights.request(name)
 
     def _drain(self) -> None:

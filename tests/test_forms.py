@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from photoproc import bootstrap
+from photoproc import bootstrap, starting
 from photoproc.api.app import create_api
 from photoproc.bootstrap import Runtime
 from photoproc.models import forms
@@ -29,7 +29,7 @@ def server(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     home.mkdir()
     (home / "u2netp.onnx").symlink_to(weights_file(model_dir, "u2netp"))
     made = Runtime(
-        bootstrap.load_settings().model_copy(
+        starting.load_settings().model_copy(
             update={
                 "data_dir": folder / "data",
                 "model_dir": home,

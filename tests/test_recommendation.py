@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,6 +99,30 @@ def test_masks_of_an_earlier_run_have_no_time_and_a_trial_gives_one() -> None:
     assert "Times cannot be compared: sharp did not run here." in recommend(unvoted, None).sentence
     trial = {"sharp": (2.0, 24), "small": (0.5, 24)}
     assert "takes 4.0 × as long as small" in recommend(candidates(kept, CLEAR, trial), CLEAR).sentence
+
+
+def test_a_model_without_a_time_is_said_to_have_done_what_it_did() -> None:
+    once = Spread(count=2, mean=4.0, p50=4.0, p95=4.0)
+    cold = replace(times("small", None, count=2), cold=once, load=once)
+    none = times("broken", None, count=0)
+    both = candidates((times("sharp", 3.0), cold), None)
+    assert recommend(both, None).sentence == (
+        "Nobody has voted yet, so nothing is known of quality. "
+        "Times cannot be compared: small ran only with cold starts here. Run a time trial."
+    )
+    assert "there are none of small once loaded" in recommend(both, None, over=False).sentence
+    every = recommend(candidates((cold, none, times("kept", None)), None), None).sentence
+    assert every.endswith(
+        "and nothing of times: small ran only with cold starts here; broken finished no photo here; "
+        "kept did not run here. Run a time trial."
+    )
+    said = recommend(candidates((times("sharp", 3.0), cold), CLEAR), CLEAR, weight=0)
+    assert said.thin == ("Speed is not weighed: small ran only with cold starts here. Run a time trial.",)
+    votes = voted({("small", "sharp"): 33})
+    assert (
+        "since it ran only with cold starts here"
+        in recommend(candidates((times("sharp", 3.0), cold), votes), votes).sentence
+    )
 
 
 def trial_of(took: Mapping[str, Sequence[float]], *, others: float = 0.0) -> Trial:

@@ -382,6 +382,16 @@ def test_models_are_listed_with_their_weights_and_fetched_on_request(desk: Desk)
             action()
 
 
+def test_weights_that_could_not_be_had_are_asked_for_again_once_in_a_while(desk: Desk) -> None:
+    for seconds, asked in ((0, 0), (200, 0), (100, 1), (299, 1), (1, 2)):
+        desk.clock.advance(seconds)
+        desk.service.ask_again("u2netp")
+        assert desk.weights.requested == ["u2netp"] * asked
+    desk.service.ask_again("none-such")
+    desk.clock.advance(300)
+    desk.service.ask_again("none-such")  # taken away meanwhile
+
+
 def test_the_state_of_the_tool_counts_what_is_queued_and_runs(desk: Desk) -> None:
     desk.submit("a.png", "b.png", "c.png")
     desk.worker.run_once()

@@ -1,5 +1,6 @@
 """The store: nothing acknowledged is lost, nothing is published twice, no count is off."""
 
+import itertools
 import pickle
 import sqlite3
 import stat
@@ -282,6 +283,51 @@ def test_what_an_earlier_version_kept_has_no_memory_and_threads(store: Store) ->
         cache.set("task:j:0", kept)
     (task,) = store.tasks("j")
     assert (task.state, task.peak_bytes, task.threads) == (TaskState.DONE, None, None)
+
+
+def work_a_second(store: Store, at: Iterator[int], tasks: int) -> None:
+    """Claim and publish so many tasks, one a second."""
+    for _ in range(tasks):
+        begun = store.claim("me", ["u2net"], token=f"work-{(now := next(at))}", now=now)
+        assert begun is not None
+        assert store.publish(begun, DONE, now=now + 1)
+
+
+def test_speed_and_time_left_leave_out_when_the_server_was_down(store: Store) -> None:
+    create(store, "j", 20)
+    work_a_second(store, itertools.count(100), 8)
+    assert store.claim("me", ["u2net"], token="lost", now=108) is not None
+    assert store.take_back("me", beat=store.heartbeats(["me"])["me"], max_lost=3, now=1300) == 1
+    work_a_second(store, itertools.count(1301), 2)
+    job = store.job("j")
+    assert (job.photos_per_s, job.remaining_s) == (1.0, 10.0)
+    work_a_second(store, itertools.count(1303), 10)
+    assert store.job("j").took_s == 20
+
+
+def test_a_task_that_is_tried_again_much_later_adds_what_it_takes_alone(store: Store) -> None:
+    create(store, "j", 2)
+    for number, (now, outcome) in enumerate(((100.0, DONE), (101.0, FAILED))):
+        begun = store.claim("me", ["u2net"], token=str(number), now=now)
+        assert begun is not None
+        assert store.publish(begun, outcome, now=now + 0.5)
+    assert store.job("j").took_s == 1.5
+    store.retry("j", (TaskState.FAILED,), now=1300)
+    assert store.job("j").took_s is None
+    again = store.claim("me", ["u2net"], token="again", now=1301)
+    assert again is not None
+    assert store.publish(again, DONE, now=1302)
+    assert store.job("j").took_s == 2.5
+
+
+def test_gaps_in_which_other_jobs_have_their_turn_are_time_it_took(store: Store) -> None:
+    create(store, "j", 4)
+    for number in range(4):
+        begun = store.claim("me", ["u2net"], token=str(number), now=100 + 5 * number)
+        assert begun is not None
+        assert store.publish(begun, DONE, now=101 + 5 * number)
+    job = store.job("j")
+    assert (job.photos_per_s, job.took_s, job.paused_s) == (0.2, 16, 0)
 
 
 def uncertain(value: float) -> Outcome:

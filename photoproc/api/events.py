@@ -195,7 +195,7 @@ def read(
             return [shapes.change(one, models) for one in found], found[-1].cursor
     job, states = service.snapshot(job_id)
     link = token or service.sign(job_id)
-    return [shapes.snapshot(job, states, link, time.time())], job.revision
+    return [shapes.snapshot(job, states, service.missing(job), link, time.time())], job.revision
 
 
 async def _until_left(socket: WebSocket) -> None:

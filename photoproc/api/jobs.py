@@ -62,11 +62,13 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
     Owned = Annotated[Job, Depends(gates.owned)]  # noqa: N806
 
     def shown(job: Job) -> shapes.JobOut:
-        return shapes.job_out(job, service().sign(job.id))
+        photos = service()
+        return shapes.job_out(job, photos.missing(job), photos.sign(job.id))
 
     def made(job: Job) -> shapes.JobMade:
-        photos = [shapes.accepted(photo) for photo in service().photos(job.id)]
-        return shapes.JobMade(**shapes.job_fields(job, service().sign(job.id)), accepted=photos)
+        photos = service()
+        fields = shapes.job_fields(job, photos.missing(job), photos.sign(job.id))
+        return shapes.JobMade(**fields, accepted=[shapes.accepted(one) for one in photos.photos(job.id)])
 
     @router.post(
         "/jobs", status_code=202, openapi_extra=_FORM, responses=responses(413, 415), summary="Make a job"
@@ -127,7 +129,7 @@ def create(service: Callable[[], PhotoService], gates: Gates) -> APIRouter:
             numbers = found[bisect_left(found, first) :]
         tasks = photos.numbered_tasks(job.id, numbers[:limit])
         answer = shapes.JobDetail(
-            **shapes.job_fields(job, token),
+            **shapes.job_fields(job, photos.missing(job), token),
             tasks=[shapes.task_out(job, task, token) for task in tasks],
             next=numbers[limit] if len(numbers) > limit else None,
         )

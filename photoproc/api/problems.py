@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from photoproc.errors import InputError, PhotoprocError, Problem
+from photoproc.errors import InputError, ModelError, PhotoprocError, Problem
 
 log = structlog.get_logger()
 
@@ -112,7 +112,8 @@ class ApiError(PhotoprocError):
 
 def status_of(error: PhotoprocError) -> int:
     """The status code of an error."""
-    return _STATUS.get(error.problem.code, 400 if isinstance(error, InputError) else 500)
+    kinds = ((InputError, 400), (ModelError, 503), (PhotoprocError, 500))
+    return _STATUS.get(error.problem.code, next(code for kind, code in kinds if isinstance(error, kind)))
 
 
 def document(

@@ -1,5 +1,6 @@
 """What the API says, as JSON: the words of `jobs.py` with links and RFC 3339 times."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 from photoproc import export, jobs, overview, records
 from photoproc.errors import Problem
 from photoproc.jobs import JobState, TaskState
+from photoproc.models.weights import WeightsState
 from photoproc.recipe import NO_MODEL, Recipe
 
 BASE = "/api/v1"
@@ -88,6 +90,18 @@ class JobLinks(Shape):
     page: str
 
 
+class Awaited(Shape):
+    """A model that queued tasks wait for, and the state of its weights.
+
+    `state` is checking, downloading, absent or failed: then `problem` says why they cannot be had. It is
+    tried again now and then, and with `POST /models/{name}/download`.
+    """
+
+    model: str
+    state: str
+    problem: ProblemOut | None
+
+
 class _Named(Shape):
     id: str
     title: str
@@ -96,7 +110,7 @@ class _Named(Shape):
 
 
 class JobOut(Progress, _Named):
-    """A job."""
+    """A job. `waits_for` has the models whose weights are not there yet."""
 
     started_at: datetime | None
     finished_at: datetime | None
@@ -105,6 +119,7 @@ class JobOut(Progress, _Named):
     output_bytes: int
     recipe: Recipe
     refused: list[Refused]
+    waits_for: list[Awaited]
     links: JobLinks
 
 
@@ -252,12 +267,16 @@ class ModelsOut(Shape):
     refused: list[Refused]
 
 
-def job_out(job: jobs.Job, token: str) -> JobOut:
-    """A job; `token` signs its links."""
-    return JobOut(**job_fields(job, token))
+Missing = Mapping[str, WeightsState]
+"""The models a job waits for, as the service tells them."""
 
 
-def job_fields(job: jobs.Job, token: str) -> dict[str, Any]:
+def job_out(job: jobs.Job, missing: Missing, token: str) -> JobOut:
+    """A job that waits for these models; `token` signs its links."""
+    return JobOut(**job_fields(job, missing, token))
+
+
+def job_fields(job: jobs.Job, missing: Missing, token: str) -> dict[str, Any]:
     """The fields of a job, for shapes that add to it."""
     path, signed = f"{BASE}/jobs/{job.id}", urlencode({"token": token})
     return {
@@ -273,6 +292,14 @@ def job_fields(job: jobs.Job, token: str) -> dict[str, Any]:
         "output_bytes": job.output_bytes,
         "recipe": job.recipe,
         "refused": [refused(one) for one in job.refused],
+        "waits_for": [
+            Awaited(
+                model=name,
+                state=one.phase.value,
+                problem=None if one.problem is None else problem(one.problem),
+            )
+            for name, one in missing.items()
+        ],
         "links": JobLinks(
             self=path,
             events=f"{path}/events?{signed}",
@@ -376,9 +403,9 @@ def accepted(photo: jobs.Photo) -> Accepted:
     )
 
 
-def snapshot(job: jobs.Job, states: str, token: str, now: float) -> Snapshot:
+def snapshot(job: jobs.Job, states: str, missing: Missing, token: str, now: float) -> Snapshot:
     """A job at one moment, as the first event."""
-    return Snapshot(cursor=job.revision, at=_aware(now), job=job_out(job, token), states=states)
+    return Snapshot(cursor=job.revision, at=_aware(now), job=job_out(job, missing, token), states=states)
 
 
 def change(event: records.Event, models: int) -> Change:

@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from photoproc.api import forms, jobs, pictures, shapes
 from photoproc.api.callers import Gates
 from photoproc.api.problems import ApiError, responses
-from photoproc.errors import InputError, PhotoprocError, Problem, RecipeError, ServiceError
+from photoproc.errors import InputError, ModelError, PhotoprocError, Problem, RecipeError, ServiceError
 from photoproc.finish import Finish, Finished
-from photoproc.jobs import Task, TaskState
+from photoproc.jobs import Job, Task, TaskState
+from photoproc.models.weights import Phase
 from photoproc.parts import Face
 from photoproc.people import Person
 from photoproc.recipe import Recipe, invalid_recipe
@@ -241,7 +242,7 @@ async def cut_out(
     """Run a job of one photo and model, and forget it when its picture is made.
 
     `finish` asks for another picture than the recipe's. Raises ApiError still_running with the job's
-    id, and what went wrong with the task as InputError.
+    id, what went wrong with the task as InputError, and ModelError where the model cannot be had.
     """
     try:
         await asyncio.to_thread(jobs.check_quota, service, caller, 1)
@@ -252,16 +253,29 @@ async def cut_out(
         await asyncio.to_thread(service.drop_batch, form.batch)
         raise
     until = time.monotonic() + service.settings.remove_timeout_s
-    while not job.state.final:
+    lacks = await asyncio.to_thread(_lacks, service, job)
+    while not job.state.final and lacks is None:
         if time.monotonic() >= until:
             raise _still_running(service, job.id)
         await asyncio.sleep(_LOOK_AGAIN_S)
         job = await asyncio.to_thread(service.job, job.id)
+        lacks = await asyncio.to_thread(_lacks, service, job)
     try:
+        if lacks is not None:
+            raise ModelError(lacks.code, lacks.message, lacks.advice)
         return await asyncio.to_thread(_outcome, service, job.id, finish)
     finally:
         with suppress(ServiceError):  # somebody else deleted it
             await asyncio.to_thread(service.delete, job.id)
+
+
+def _lacks(service: PhotoService, job: Job) -> Problem | None:
+    """Why the model that a job waits for cannot be had; None where nothing says that it cannot."""
+    for model, weights in service.missing(job).items():
+        if weights.phase is Phase.FAILED:
+            service.ask_again(model)
+            return weights.problem
+    return None
 
 
 def _outcome(service: PhotoService, job_id: str, finish: Finish | None) -> Made:
@@ -286,6 +300,6 @@ def _still_running(service: PhotoService, job_id: str) -> ApiError:
         message=f"It takes longer than {service.settings.remove_timeout_s:g} s.",
         advice="The job goes on: look at it under links.self, or delete it.",
     )
-    links = shapes.job_fields(service.job(job_id), service.sign(job_id))["links"].model_dump()
+    links = shapes.job_fields(service.job(job_id), {}, service.sign(job_id))["links"].model_dump()
     wait_s = math.ceil(service.settings.remove_timeout_s)
     return ApiError(problem, headers={"Retry-After": str(wait_s)}, job=job_id, links=links)

@@ -4,11 +4,17 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from photoproc.errors import PhotoprocError
+from photoproc.errors import PhotoprocError, ServiceError
 from photoproc.jobs import Job
 from photoproc.service import PhotoService
 from photoproc.ui.control import key_of, renew
+from photoproc.ui.guard import guarded
 from photoproc.ui.text import escaped, plural, said
+from photoproc.ui.timer import stop_timer
+from photoproc.ui.visitor import opened
+
+GONE = "This job was deleted, or is not shared with you any more."
+_LOOK_EVERY_S = 5.0
 
 
 def show_title(photos: PhotoService, job: Job, *, may_change: bool) -> None:
@@ -32,6 +38,28 @@ def show_title(photos: PhotoService, job: Job, *, may_change: bool) -> None:
     with rename, st.form("rename", border=False):
         st.text_input("Title", job.title, max_chars=200, key=field)
         st.form_submit_button("Save title", on_click=save)
+
+
+def show_while_there(photos: PhotoService, job_id: str, show: Callable[[], object]) -> None:
+    """Draw a line of a job's head, again every few seconds; in its place, that the job is gone by now.
+
+    A page that has nothing more to do would not notice either: how old a job is, or that it was deleted.
+    """
+
+    @st.fragment(run_every=_LOOK_EVERY_S)
+    @guarded
+    def line() -> None:
+        try:
+            opened(photos, job_id)
+        except ServiceError as error:
+            if error.problem.code != "not_found":
+                raise
+            st.error(GONE, icon=":material/delete:")
+            stop_timer()
+        else:
+            show()
+
+    line()
 
 
 def offer_to_delete(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from photoproc.errors import PhotoprocError
+from photoproc.errors import PhotoprocError, Problem
 from photoproc.jobs import Job, JobState, TaskState
 from photoproc.models.weights import Phase, WeightsState
 from photoproc.service import PhotoService
@@ -12,7 +12,7 @@ from photoproc.ui.address import go, go_to_list
 from photoproc.ui.comparing import compare_with_another
 from photoproc.ui.heading import offer_to_delete
 from photoproc.ui.links import link_token
-from photoproc.ui.status import TRIAL_RUNS, weights_words
+from photoproc.ui.status import say_what_holds_up, weights_words
 from photoproc.ui.text import byte_size, escaped, exact_time, plural, progress_line, said, state_words
 from photoproc.ui.visitor import offer_to_share, visitor
 
@@ -30,6 +30,7 @@ class Standing:
     job: Job
     trial_runs: bool
     waits_for: tuple[WeightsState | None, ...]
+    held_up: Problem | None
     token: str
 
 
@@ -39,6 +40,7 @@ def standing(photos: PhotoService, job: Job) -> Standing:
         job=job,
         trial_runs=photos.trial_runs,
         waits_for=tuple(photos.waits_for(name) for name in job.recipe.task_models),
+        held_up=photos.held_up(job),
         token=link_token(photos, job.id),
     )
 
@@ -50,8 +52,7 @@ def show_progress(photos: PhotoService, job: Job) -> None:
             job.counts.finished / max(1, job.counts.total),
             text=f"{state_words(job)} · {progress_line(job)}",
         )
-        if photos.trial_runs:
-            st.caption(f":material/timer: {TRIAL_RUNS}.")
+        say_what_holds_up(photos, [job])
         say_what_is_missing(photos, job)
     else:
         until = photos.expires_at(job)
@@ -165,13 +166,7 @@ def _was_left_out(photos: PhotoService, job: Job) -> bool:
 def say_what_is_missing(photos: PhotoService, job: Job) -> None:
     """Name the models the job waits for, and why they are not there."""
     models, there = job.recipe.task_models, photos.model_names()
-    missing = {name: weights for name in models if (weights := photos.waits_for(name)) is not None}
-    if not missing:
-        return
-    waiting = {models[n % len(models)] for n in photos.task_numbers(job.id, states=(TaskState.QUEUED,))}
-    for name, weights in missing.items():
-        if name not in waiting:
-            continue
+    for name, weights in photos.missing(job).items():
         if weights.phase is not Phase.FAILED or weights.problem is None:
             st.caption(f":material/downloading: Waiting for {escaped(name)}: {weights_words(weights)}")
             continue

@@ -1,7 +1,10 @@
 """The state of the tool, at the foot of the sidebar."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
+from photoproc.jobs import Job
 from photoproc.models.weights import Phase, WeightsState
 from photoproc.service import PhotoService
 from photoproc.ui.guard import guarded
@@ -40,6 +43,15 @@ def sidebar_status(service: PhotoService) -> None:
             st.caption(f":material/hard_drive: Only {byte_size(system.free_bytes)} of disk left")
 
     live()
+
+
+def say_what_holds_up(service: PhotoService, jobs: Sequence[Job]) -> None:
+    """Why these jobs wait, where that is the same for all: in the page, since a phone's sidebar is closed."""
+    reasons = (service.held_up(job) for job in jobs)
+    if (reason := next(filter(None, reasons), None)) is not None:
+        st.warning(f"Waiting. {said(reason)}", icon=":material/pause_circle:")
+    elif service.trial_runs and not all(job.state.final for job in jobs):
+        st.caption(f":material/timer: {TRIAL_RUNS}.")
 
 
 def show_notice(service: PhotoService) -> None:

@@ -86,8 +86,8 @@ def progress_line(job: Job) -> str:
             parts.append(f"{job.photos_per_s:.2g} {what}/s")
         if job.remaining_s and job.counts.running:
             parts.append(f"about {duration(job.remaining_s)} left")
-    elif job.started_at and job.finished_at and job.finished_at > job.started_at:
-        parts.append(f"took {duration(job.finished_at - job.started_at)}")
+    elif job.took_s is not None:
+        parts.append(f"took {duration(job.took_s)}")
     return " · ".join(parts)
 
 

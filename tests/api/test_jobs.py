@@ -230,6 +230,18 @@ def test_the_models_are_listed_with_their_state(api: Api, running: Runtime) -> N
     assert len(states) == len(running.service.models())
 
 
+def test_a_job_says_which_model_it_waits_for_and_why_that_cannot_be_had(api: Api) -> None:
+    made = api.made({"a.jpg": jpeg()}, {"models": ["u2netp", "silueta"]})
+    until(lambda: api.job(made["id"])["waits_for"][0]["state"] == "failed")
+    for job in (api.job(made["id"]), api.client.get("/v1/jobs", params={"limit": 1}).json()["items"][0]):
+        (waits,) = job["waits_for"]
+        assert waits["model"] == "silueta"
+        assert waits["problem"]["code"] == "weights_unreachable"
+        assert waits["problem"]["advice"]
+    api.client.post(f"/v1/jobs/{made['id']}/cancel")
+    assert api.job(made["id"])["waits_for"] == []
+
+
 def test_weights_can_be_asked_for(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[str]()
     monkeypatch.setattr(Weights, "request", lambda self, name: asked.append(name))

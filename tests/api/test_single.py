@@ -186,6 +186,17 @@ def test_where_it_takes_too_long_the_job_goes_on(api: Api, change: Changed) -> N
     until(lambda: api.job(problem["job"])["state"] == "done")
 
 
+def test_a_model_that_cannot_be_had_is_said_at_once(api: Api, running: Runtime, change: Changed) -> None:
+    change(remove_timeout_s=600)
+    before = left(running)
+    for _ in range(2):  # when it turns out, and when it is known
+        answer = api.client.post("/v1/remove", content=jpeg(), params={"model": "silueta"})
+        problem = check_problem(answer, 503, "weights_unreachable")
+        assert "silueta could not be downloaded" in problem["title"]
+        assert "silueta.onnx" in problem["detail"]
+    assert left(running) == before
+
+
 KEEP = {"background": {"kind": "keep"}}
 
 

@@ -19,6 +19,23 @@ function goTheWay() {
   }
 }
 
+// Where the server is gone, Streamlit asks in a dialog whether it runs, in the words of who writes programs with it.
+// Only the text of its own node is changed, which is all that it would change itself.
+const GONE = ["Is Streamlit still running?", "Streamlit server is not responding."];
+const SAID = "The server does not answer. Once it is back this page goes on by itself, and so do jobs that were accepted.";
+
+function sayPlainly() {
+  for (const dialog of document.querySelectorAll("[role=dialog]")) {
+    const texts = document.createTreeWalker(dialog, NodeFilter.SHOW_TEXT);
+    for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+      if (!GONE.some((words) => text.nodeValue.startsWith(words))) continue;
+      text.nodeValue = SAID;
+      const code = text.parentElement.nextElementSibling;
+      if (code) code.style.display = "none";
+    }
+  }
+}
+
 export default function ({ data }) {
   if (data.signedOut) rememberWay();
   else goTheWay();
@@ -34,5 +51,10 @@ export default function ({ data }) {
     if (window.innerWidth < 768) document.querySelector("[data-testid=stSidebarCollapseButton] button")?.click();
   };
   document.addEventListener("click", chosen, true);
-  return () => document.removeEventListener("click", chosen, true);
+  const dialogs = new MutationObserver(sayPlainly);
+  dialogs.observe(document.body, { childList: true, subtree: true });
+  return () => {
+    document.removeEventListener("click", chosen, true);
+    dialogs.disconnect();
+  };
 }
