@@ -299,7 +299,7 @@ class Blobs:
     def mask(self, sha256: str, model: str, weights_id: str) -> Path | None:
         """The mask a model made of a photo before, if it is there; an emptied file is none."""
         path = self._mask(sha256, model, weights_id)
-        return None if is_whole(path, 0) or not path.is_file() else path
+        return None if not path.is_file() or is_whole(path, 0) else path
 
     def mask_of(self, task: Task) -> Path | None:
         """The mask of a finished task, by the weights that made it, wherever those are now."""

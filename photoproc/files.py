@@ -87,11 +87,16 @@ class Incoming:
 
 
 def is_whole(path: Path, byte_count: int) -> bool:
-    """Whether a file is there and as long as it was written."""
+    """Whether a file is there and as long as it was written.
+
+    One that cannot be looked at just now is not lost for that: whoever reads it meets the error itself.
+    """
     try:
         found = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError:
+        return True
     return stat.S_ISREG(found.st_mode) and found.st_size == byte_count
 
 

@@ -458,6 +458,18 @@ def test_a_lost_cutout_costs_its_task_alone_which_can_be_made_again(desk: Desk, 
     assert "b.png" in zipfile.ZipFile(io.BytesIO(b"".join(desk.service.archive(job.id).chunks))).namelist()
 
 
+def test_a_cutout_that_cannot_be_looked_at_just_now_is_not_taken_for_lost(desk: Desk) -> None:
+    job = desk.submit("a.png", "b.png")
+    desk.run()
+    cutout = desk.service.task(job.id, 0).cutout
+    assert cutout is not None
+    path = desk.service.output(job.id, cutout.file)
+    path.rename(path.with_suffix(".kept"))
+    path.symlink_to(path)  # every look ends with an error, as on a disk that is away for a moment
+    assert not desk.service.notice_lost(job.id, list(desk.service.tasks(job.id)))
+    assert desk.service.job(job.id).counts == Counts(done=2)
+
+
 def test_a_lost_cutout_that_is_asked_for_is_named_with_what_to_do(desk: Desk) -> None:
     job = desk.submit("a.png", "b.png")
     desk.run()
