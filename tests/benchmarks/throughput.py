@@ -1,4 +1,5 @@
-"""Photos per second: `rembg.remove` in a loop, `rembg p` over a folder, Photoproc from submit to last cutout.
+"""Photos per second: `rembg.remove` in a loop, `rembg p` over a folder, `snipbg.remove` where snipbg is
+installed (pip install snipbg), Photoproc from submit to last cutout.
 
     python -m tests.benchmarks [--megapixels 1 12 24] [--models u2net u2netp] [--json FILE]
 
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +32,9 @@ from photoproc.models.weights import Weights
 from photoproc.recipe import Recipe
 from photoproc.settings import Settings
 from tests.benchmarks.common import RUNS_HERE, jpeg, machine, table
+
+PEERS = ("remove", "folder", *(["snipbg"] if find_spec("snipbg") else []))
+"""Functions of `throughput_peer`: what people would use instead."""
 
 
 class Peer:
@@ -84,7 +89,7 @@ def measure(
     made: Runtime, peer: Peer, model: str, megapixels: float, photos: int, rounds: int
 ) -> dict[str, Any]:
     """One row: medians over the rounds, in each of which everybody has the same photos."""
-    found: dict[str, list[float]] = {"remove": [], "folder": [], "photoproc": [], "alone_s": []}
+    found: dict[str, list[float]] = {what: [] for what in (*PEERS, "photoproc", "alone_s")}
     steps: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         for lap in range(rounds + 1):
@@ -96,7 +101,7 @@ def measure(
                 file.write_bytes(jpeg(megapixels, seed=1000 * lap + number))
             alone, files = files[:1] if lap else [], files[1:] if lap else files
             names = [str(file) for file in files]
-            others = {what: peer.ask([what, names]) for what in ("remove", "folder")}
+            others = {what: peer.ask([what, names]) for what in PEERS}
             own, detail = run_photoproc(made, model, files)
             if lap:  # the first lap warms everybody up
                 for what, took in {**others, "photoproc": own}.items():
@@ -175,7 +180,7 @@ def report(found: dict[str, Any]) -> None:
     lines = [
         [
             f"{row['megapixels']:g} MP",
-            *(f"{row[what]:.2f}" for what in ("remove", "folder", "photoproc")),
+            *(f"{row[what]:.2f}" for what in (*PEERS, "photoproc")),
             f"{row['photoproc'] / row['remove']:.2f}×",
             f"{row['photoproc'] / limit:.0%}",
             f"{row['alone_s']:.2f}",
@@ -184,7 +189,15 @@ def report(found: dict[str, Any]) -> None:
         ]
         for row in found["rows"]
     ]
-    head = ["photos", "remove/s", "folder/s", "photoproc/s", "ratio", "of ceiling", "alone s", "of bare"]
+    head = [
+        "photos",
+        *(f"{what}/s" for what in PEERS),
+        "photoproc/s",
+        "ratio",
+        "of ceiling",
+        "alone s",
+        "of bare",
+    ]
     head += [f"{step} ms" for step in STEPS if step != "load"]
     print(
         f"\n{found['model']} on {label(found['provider'])}: one bare inference on one thread "

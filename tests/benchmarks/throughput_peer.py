@@ -1,4 +1,4 @@
-"""The other side of `throughput`: rembg's own loop, or bare inference, in a process of its own.
+"""The other side of `throughput`: rembg's own loop, snipbg's, or bare inference, in a process of its own.
 
     python -m tests.benchmarks.throughput_peer MODEL WEIGHTS
 
@@ -6,7 +6,9 @@ Reads a JSON list a line from standard input, the name of a function here and it
 seconds (`provider` with a name).
 """
 
+import importlib
 import json
+import os
 import statistics
 import sys
 import time
@@ -40,6 +42,16 @@ def folder(model: str, weights: str, files: list[str]) -> float:
     for file in files:
         found = rembg.remove(Path(file).read_bytes(), session=session)
         Path(file).with_suffix(".out.png").write_bytes(found)
+    return time.perf_counter() - started
+
+
+def snipbg(model: str, weights: str, files: list[str]) -> float:
+    """Seconds for `snipbg.remove` over the files, as its documentation shows it."""
+    library = importlib.import_module("snipbg")
+    os.environ["SNIPBG_HOME"] = str(Path(weights).parent)  # where it looks for the same file
+    started = time.perf_counter()
+    for file in files:
+        library.remove(Path(file).read_bytes(), model)
     return time.perf_counter() - started
 
 
@@ -90,6 +102,7 @@ def main() -> None:
     functions: dict[str, Callable[..., float | str]] = {
         "remove": remove,
         "folder": folder,
+        "snipbg": snipbg,
         "inference": inference,
         "provider": provider,
     }
