@@ -43,11 +43,12 @@ def server(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     put_form(home, a_form(measured_on=on))
     put_form(home, a_form(kind="fp16", form_s=STEADY, measured_on=on, soft_iou=0.999))
     made.start()
+    before = bootstrap._runtime  # that of other tests' pages
     bootstrap.install(made)
     until(lambda: made.service.model("u2netp-int8").weights.phase is Phase.READY)
     until(lambda: made.service.model("u2netp").weights.phase is Phase.READY)
     yield made
-    bootstrap.install(None)
+    bootstrap.install(before)
     made.stop()
 
 

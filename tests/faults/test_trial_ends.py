@@ -28,8 +28,7 @@ def asked(server: Server, job: str, method: str = "GET", query: str = "") -> dic
     "end",
     [
         Server.kill,
-        partial(Server.interrupt, within_s=10),
-        *([partial(Server.terminate, within_s=10)] if LONG else []),
+        *([partial(Server.interrupt, within_s=10), partial(Server.terminate, within_s=10)] if LONG else []),
     ],
 )
 def test_a_trial_whose_server_ends_was_interrupted_and_jobs_go_on_with_the_next(
