@@ -100,6 +100,7 @@ def test_a_call_whose_worker_is_killed_is_run_again(
     assert finish(engine, call) == "seen"
 
 
+@pytest.mark.skipif(not LONG, reason="by hand, with PHOTOPROC_TEST_LONG=1")
 def test_a_call_that_takes_four_workers_with_it_is_given_up(engine: DaskEngine) -> None:
     assert error_of(engine, engine.submit(acts.kill_parent), within_s=90) == "child_crashed"
     assert finish(engine, engine.submit(acts.double, 1), within_s=60) == 2

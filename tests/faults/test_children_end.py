@@ -37,7 +37,7 @@ def server(tmp_path: Path, model_dir: Path, request: pytest.FixtureRequest) -> I
     print(made.log()[-5000:])
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV], ids=["SIGKILL", "SIGSEGV"])
+@pytest.mark.parametrize("number", [signal.SIGSEGV, *([signal.SIGKILL] if LONG else [])], ids=str)
 def test_a_task_whose_child_is_killed_is_run_again_and_the_server_never_notices(
     server: Server, number: int
 ) -> None:

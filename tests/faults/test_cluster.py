@@ -245,6 +245,7 @@ def test_a_server_that_is_killed_goes_on_where_it_was(
         check_published_once(server, job_id, 30)
 
 
+@by_hand
 def test_a_model_that_needs_a_resource_runs_only_where_a_worker_has_it(
     cluster: Cluster, serve: Serve
 ) -> None:
