@@ -1,13 +1,9 @@
 """Having a form of a model made or measured again, in a process of its own, one at a time."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +11,12 @@ import structlog
 from filelock import FileLock, Timeout
 
 from photoproc.errors import ModelError, Problem
+from photoproc.models.asking import StoppedError, ask, how_it_ended
 from photoproc.models.forms import FED, KINDS, form_name
 
 log = structlog.get_logger()
 
 WORK_PREFIX = ".making-"
-_LOOK_S = 0.2
-_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,35 +52,15 @@ def run(order: Order, stopping: threading.Event) -> Problem | None:
         "threads": order.threads,
         "again": order.again,
     }
-    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "photoproc.models.form_child"],
-            bufsize=0,
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        code, said = ask("photoproc.models.form_child", asked, stopping=stopping)
     except OSError as error:
         return _ended(order, f"it could not be started: {error.strerror}")
-    with process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            with suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(asked).encode() + b"\n")
-            while process.poll() is None:
-                if stopping.is_set():
-                    return _ended(order, "the server is stopping")
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=_LOOK_S)
-            return _answer(order, process.returncode, process.stdout.read())
-        finally:
-            process.kill()
-            process.wait()
-            clear(order.folder, name=order.name)
+    except StoppedError:
+        return _ended(order, "the server is stopping")
+    finally:
+        clear(order.folder, name=order.name)
+    return _answer(order, code, said)
 
 
 def _answer(order: Order, code: int, said: bytes) -> Problem | None:
@@ -93,7 +68,7 @@ def _answer(order: Order, code: int, said: bytes) -> Problem | None:
         told = json.loads(said)["problem"]
         return None if told is None else Problem(code=told[0], message=told[1], advice=told[2])
     except (ValueError, KeyError, TypeError, IndexError):
-        return _ended(order, f"signal {-code}" if code < 0 else f"exit code {code}")
+        return _ended(order, how_it_ended(code))
 
 
 def _ended(order: Order, how: str) -> Problem:

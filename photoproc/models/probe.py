@@ -2,11 +2,7 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
-import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +11,7 @@ from typing import Any
 import structlog
 
 from photoproc.errors import Problem
+from photoproc.models.asking import StoppedError, TooLongError, ask, how_it_ended
 from photoproc.models.catalogue import ModelSpec, Network
 from photoproc.models.providers import build
 
@@ -22,10 +19,8 @@ log = structlog.get_logger()
 
 RULES = 1
 """Counted up when models are tried in another way: what is known of them then is asked anew."""
-_LOOK_S = 0.1
 _LEAST_MB = 2048
 """Address space: u2netp needs 800 MB of it, u2net 1500."""
-_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,37 +103,21 @@ def run(spec: ModelSpec, path: Path, limits: Limits, stopping: threading.Event) 
         "threads": limits.threads,
         "memory_mb": limits.memory_mb or max(_LEAST_MB, _half_of_memory_mb()),
     }
-    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(limits.threads)}
-    command = [sys.executable, "-P", "-m", "photoproc.models.probe_child"]
-    deadline = time.monotonic() + limits.timeout_s
     try:
-        process = subprocess.Popen(
-            command,
-            bufsize=0,  # or what was not written to a process that died would be written when it is closed
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+        code, said = ask(
+            "photoproc.models.probe_child",
+            asked,
+            stopping=stopping,
+            timeout_s=limits.timeout_s,
+            env={"OMP_NUM_THREADS": str(limits.threads)},
         )
     except OSError as error:
         return Probe(problem=_crashed(spec, f"it could not be started: {error.strerror}"))
-    with process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            with suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(asked).encode() + b"\n")
-            while process.poll() is None:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=_LOOK_S)
-                if stopping.is_set():
-                    return None
-                if time.monotonic() > deadline and process.poll() is None:
-                    return Probe(problem=_too_long(spec, limits.timeout_s))
-            return _answer(spec, process.returncode, process.stdout.read())
-        finally:
-            process.kill()
+    except StoppedError:
+        return None
+    except TooLongError:
+        return Probe(problem=_too_long(spec, limits.timeout_s))
+    return _answer(spec, code, said)
 
 
 def _answer(spec: ModelSpec, code: int, said: bytes) -> Probe:
@@ -150,7 +129,7 @@ def _answer(spec: ModelSpec, code: int, said: bytes) -> Probe:
         return Probe(problem=Problem(code=code_, message=message, advice=advice))
     except (ValueError, KeyError, TypeError):
         log.warning("probe_crashed", model=spec.name, exit_code=code)
-        return Probe(problem=_crashed(spec, f"signal {-code}" if code < 0 else f"exit code {code}"))
+        return Probe(problem=_crashed(spec, how_it_ended(code)))
 
 
 def _crashed(spec: ModelSpec, how: str) -> Problem:
