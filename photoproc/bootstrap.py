@@ -22,7 +22,7 @@ from photoproc import child, recovery, starting
 from photoproc.blobs import GRAPHS, Blobs
 from photoproc.child import is_disk_full
 from photoproc.clock import SystemClock
-from photoproc.engine import LocalEngine
+from photoproc.engine.local import LocalEngine
 from photoproc.errors import ServiceError, TaskError
 from photoproc.housekeeping import Housekeeper
 from photoproc.intake import Intake

@@ -8,7 +8,8 @@ from photoproc.blobs import Blobs
 from photoproc.clock import Clock
 from photoproc.comparison import Comparisons
 from photoproc.decision import Decisions
-from photoproc.engine import Engine, LocalEngine
+from photoproc.engine import Engine
+from photoproc.engine.local import LocalEngine
 from photoproc.intake import Intake
 from photoproc.library import Library
 from photoproc.links import Links

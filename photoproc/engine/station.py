@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from photoproc import child, machine
 from photoproc.child import Report
-from photoproc.engine import LocalEngine
+from photoproc.engine.local import LocalEngine
 from photoproc.engine.parcels import Parcel, Reply, code, replied, unpacked
 from photoproc.errors import ModelError, TaskError
 from photoproc.models.catalogue import ModelSpec

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from photoproc import child
 from photoproc.child import Order, Report
-from photoproc.engine import Engine, LocalEngine
+from photoproc.engine import Engine
+from photoproc.engine.local import LocalEngine
 from photoproc.parts import Keep
 from photoproc.recipe import Recipe
 from tests.benchmarks.common import jpeg, machine, table

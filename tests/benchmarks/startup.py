@@ -24,7 +24,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, FilePayload, expect, sync_playwright
 
 from photoproc import child
-from photoproc.engine import LocalEngine
+from photoproc.engine.local import LocalEngine
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.models.weights import Weights
 from photoproc.recipe import Recipe

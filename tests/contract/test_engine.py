@@ -8,14 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from photoproc import engine as engine_module
-from photoproc.engine import Engine, LocalEngine
+from photoproc.engine import Engine, local
+from photoproc.engine import children as children_module
+from photoproc.engine.local import LocalEngine
 from photoproc.errors import TaskError
 from tests.fakes import FakeEngine
 from tests.faults import acts
@@ -65,6 +68,11 @@ def told_by(sign: Path) -> int:
     """The process id a child has written to a file."""
     until(sign.exists)
     return int(sign.read_text())
+
+
+def alive(engine: Engine) -> set[int]:
+    """The ids of its living children."""
+    return {child.pid for child in engine.children() if child.alive}
 
 
 def goes(engine: Engine, pid: int) -> None:
@@ -207,67 +215,113 @@ def test_a_child_that_leaves_quietly_ends_its_call_at_once(make: Make) -> None:
     assert finish(engine, engine.submit(acts.double, 2)) == 4
 
 
-def test_a_child_that_dies_before_anybody_saw_it_begin_ends_its_call(make: Make) -> None:
-    engine = make(2)
-    steady = engine.submit(acts.take, 30.0)
-    until(steady.running)
-    finish(engine, engine.submit(acts.pid))
-    (task,) = engine._pool._pool_manager.task_manager.tasks.values()
-    del engine._pool._pool_manager.worker_manager.workers[task.worker_id]  # as when pebble overlooks it
-    assert error_of(engine, steady) == "child_crashed"
-
-
-def test_idle_children_that_are_killed_do_not_break_the_engine(make: Make) -> None:
+def test_idle_children_that_are_killed_are_replaced_and_no_call_notices(make: Make) -> None:
     engine = make(2)
     finish(engine, engine.submit(acts.pid))
+    until(lambda: len(engine.children()) == 2)
     before = [child.pid for child in engine.children()]
     for pid in before:
         kill(pid)
-    until(lambda: not any(is_alive(pid) for pid in before))
-    answered = 0
-    while not answered:  # a call made while nobody has noticed yet may be told to come again
-        try:
-            answered = finish(engine, engine.submit(acts.double, 3))
-        except TaskError as error:
-            assert error.problem.code == "engine_restarted"  # noqa: PT017
-    assert answered == 6
-    until(lambda: sum(child.alive for child in engine.children()) == 2)
-    assert not {child.pid for child in engine.children()} & set(before)
+    until(lambda: not alive(engine) & set(before))
+    assert finish(engine, engine.submit(acts.double, 3)) == 6
+    until(lambda: len(alive(engine)) == 2)
 
 
-def test_every_call_ends_also_where_thousands_wait_when_the_children_are_lost(make: Make) -> None:
+@dataclass(frozen=True)
+class Trap:
+    """An argument that sends a signal to the child while it takes the call."""
+
+    number: int
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[int]]:
+        return acts.signal_yourself, (self.number,)
+
+
+def test_a_child_that_dies_while_it_takes_a_call_holds_up_nobody(make: Make) -> None:
+    engine = make(2)
+    for _ in range(3):
+        assert error_of(engine, engine.submit(acts.double, Trap(signal.SIGKILL))) == "child_crashed"
+    assert [finish(engine, engine.submit(acts.double, number)) for number in range(4)] == [0, 2, 4, 6]
+
+
+def test_a_child_that_stops_while_it_takes_a_call_holds_up_nobody(make: Make) -> None:
+    engine = make(2, timeout_s=3)
+    stopped = engine.submit(acts.double, Trap(signal.SIGSTOP))
+    until(stopped.running)
+    assert [finish(engine, engine.submit(acts.double, number)) for number in range(4)] == [0, 2, 4, 6]
+    assert error_of(engine, stopped) == "task_timeout"
+    cancelled = engine.submit(acts.double, Trap(signal.SIGSTOP))
+    until(cancelled.running)
+    engine.cancel(cancelled)
+    assert error_of(engine, cancelled) == "cancelled"
+    assert [finish(engine, engine.submit(acts.double, number)) for number in range(4)] == [0, 2, 4, 6]
+
+
+def test_calls_that_wait_when_a_child_is_lost_are_carried_out_by_the_next(make: Make) -> None:
     engine = make()
     idle = finish(engine, engine.submit(acts.pid))
     kill(idle)
+    until(lambda: idle not in alive(engine))
     calls = [engine.submit(acts.double, number) for number in range(4000)]
-
-    def over() -> bool:
-        engine.supervise()
-        return all(call.done() for call in calls)
-
-    until(over, within_s=30)
-    for number, call in enumerate(calls):
-        try:
-            assert engine.result(call) == 2 * number
-        except TaskError as error:
-            assert error.problem.code in ("engine_restarted", "child_crashed")  # noqa: PT017
+    assert [finish(engine, call) for call in calls] == [2 * number for number in range(4000)]
 
 
-def test_where_no_process_can_be_started_calls_are_refused_until_it_can(
+def test_a_large_answer_that_breaks_off_is_a_crash(make: Make, tmp_path: Path) -> None:
+    engine = make()
+    call = engine.submit(acts.say_much, tmp_path / "sign", 64 * 2**20)
+    pid = told_by(tmp_path / "sign")
+    threading.Event().wait(0.05)
+    kill(pid)
+    with suppress(TaskError):
+        assert len(finish(engine, call)) == 64 * 2**20
+    assert finish(engine, engine.submit(acts.double, 2)) == 4
+
+
+def refuse(*_: object) -> None:
+    raise OSError("Resource temporarily unavailable")
+
+
+def test_where_no_process_can_be_started_it_says_so_and_goes_on_once_one_can(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = make()
-
-    def refuse(*_: object) -> None:
-        raise OSError("Resource temporarily unavailable")
-
     with monkeypatch.context() as broken:
-        broken.setattr("pebble.pool.process.launch_process", refuse)
+        broken.setattr(children_module._CONTEXT.Process, "start", refuse)
+        assert error_of(engine, engine.submit(acts.double, 1)) == "engine_restarted"
+        assert engine.capacity == 0
+        assert engine.problem is not None
+        assert "Resource temporarily unavailable" in engine.problem.message
         with pytest.raises(TaskError) as caught:
             engine.submit(acts.double, 1)
         assert caught.value.problem.code == "engine_restarted"
-        engine.supervise()
+        assert caught.value.problem.message == engine.problem.message
+    until(lambda: engine.problem is None)
+    assert engine.capacity == 1
     assert finish(engine, engine.submit(acts.double, 1)) == 2
+
+
+def test_where_children_end_as_soon_as_they_start_it_says_so(make: Make) -> None:
+    engine = make()
+    engine._told = ()  # type: ignore[assignment]
+    assert error_of(engine, engine.submit(acts.double, 1)) == "engine_restarted"
+    assert engine.problem is not None
+    assert "exit code 1" in engine.problem.message
+    engine._told = (1, 0, None, None)
+    until(lambda: engine.problem is None, within_s=30)
+    assert finish(engine, engine.submit(acts.double, 1)) == 2
+
+
+def test_a_child_that_is_not_ready_in_time_is_replaced(make: Make, tmp_path: Path) -> None:
+    engine = make()
+    engine.start(partial(acts.hang_once, tmp_path / "sign"))
+    pid = told_by(tmp_path / "sign")
+    call = engine.submit(acts.pid)
+    with pytest.MonkeyPatch.context() as sooner:
+        sooner.setattr(local, "_START_LIMIT_S", 0.5)
+        goes(engine, pid)
+    assert error_of(engine, call) == "engine_restarted"
+    until(lambda: engine.problem is None, within_s=30)
+    assert finish(engine, engine.submit(acts.pid)) != pid
 
 
 # Children that hang
@@ -360,42 +414,12 @@ def test_cancelling_kills_the_child_long_before_its_time_limit_and_another_serve
 def test_a_child_that_has_done_its_share_gives_way_and_no_call_notices(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "_MOST_CALLS", 3)
+    monkeypatch.setattr(local, "_MOST_CALLS", 3)
     engine = make(2)
     calls = [engine.submit(acts.pid) for _ in range(20)]
     pids = [finish(engine, call) for call in calls]
     assert max(pids.count(pid) for pid in pids) <= 3
     until(lambda: not any(is_alive(pid) for pid in set(pids) - {child.pid for child in engine.children()}))
-
-
-def test_children_that_begin_nothing_are_replaced(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = make()
-    pid = finish(engine, engine.submit(acts.pid))
-    kill(pid, signal.SIGSTOP)
-    until(lambda: is_stopped(pid))
-    monkeypatch.setattr(engine_module, "_START_LIMIT_S", 1.0)
-    call = engine.submit(acts.double, 1)
-    assert error_of(engine, call) == "engine_restarted"
-    until(lambda: not is_alive(pid))
-    monkeypatch.undo()
-    assert finish(engine, engine.submit(acts.double, 1)) == 2
-
-
-def test_a_long_queue_is_not_taken_for_a_standstill(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = make()
-    pid = finish(engine, engine.submit(acts.pid))
-    monkeypatch.setattr(engine_module, "_START_LIMIT_S", 1.0)
-    takes = [0.1] * 8 + [1.5] * 2
-    calls = [engine.submit(acts.take, seconds) for seconds in takes]
-    assert [finish(engine, call) for call in calls] == takes
-    assert finish(engine, engine.submit(acts.pid)) == pid
-
-
-def test_a_lone_long_call_is_not_taken_for_a_standstill(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = make(2)
-    finish(engine, engine.submit(acts.pid))
-    monkeypatch.setattr(engine_module, "_START_LIMIT_S", 0.5)
-    assert finish(engine, engine.submit(acts.take, 1.2)) == 1.2
 
 
 # Stopping
@@ -479,7 +503,17 @@ def test_children_have_their_share_of_threads_and_memory(make: Make) -> None:
     assert finish(engine, engine.submit(acts.allocate, 1)) == 1024 * 1024
 
 
-def test_warming_up_reaches_every_child(make: Make) -> None:
+def test_warming_up_reaches_every_child_before_its_first_call(make: Make, tmp_path: Path) -> None:
     engine = make(2)
-    engine.start(acts.pid)
-    until(lambda: sum(child.alive for child in engine.children()) == 2)
+    engine.start(partial(acts.sign_in, tmp_path))
+    first = finish(engine, engine.submit(acts.pid))
+    assert (tmp_path / f"{first}").exists()
+    until(lambda: len(list(tmp_path.iterdir())) == 2)
+    kill(first)
+    until(lambda: len(list(tmp_path.iterdir())) == 3)
+
+
+def test_a_warm_up_that_fails_leaves_a_child_that_works(make: Make) -> None:
+    engine = make()
+    engine.start(acts.raise_value_error)
+    assert finish(engine, engine.submit(acts.double, 2)) == 4

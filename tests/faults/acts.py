@@ -12,7 +12,7 @@ def double(number: int) -> int:
     return 2 * number
 
 
-def raise_value_error() -> None:
+def raise_value_error() -> int:
     raise ValueError("of the function itself")
 
 
@@ -50,6 +50,11 @@ def kill_yourself(number: int = signal.SIGKILL) -> None:
     threading.Event().wait()
 
 
+def signal_yourself(number: int) -> int:
+    os.kill(os.getpid(), number)
+    return number
+
+
 def segfault() -> None:
     ctypes.string_at(0)
 
@@ -71,6 +76,25 @@ def spin(sign: Path) -> None:
     say(sign)
     while True:
         pass
+
+
+def hang_once(sign: Path) -> int:
+    """As `hang`, but only whoever comes first."""
+    if not sign.exists():
+        hang(sign)
+    return os.getpid()
+
+
+def sign_in(folder: Path) -> int:
+    """Leave a file that is named after the process."""
+    (folder / f"{os.getpid()}").touch()
+    return os.getpid()
+
+
+def say_much(sign: Path, length: int) -> bytes:
+    """Write the process id to a file, then answer at length."""
+    say(sign)
+    return bytes(length)
 
 
 def say(sign: Path) -> None:

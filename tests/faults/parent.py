@@ -21,7 +21,7 @@ def pretend(page: str) -> None:
 
 
 if __name__ == "__main__":
-    from photoproc.engine import LocalEngine
+    from photoproc.engine.local import LocalEngine
     from tests.faults import acts
 
     sys.setswitchinterval(1e-5)

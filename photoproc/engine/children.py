@@ -1,0 +1,97 @@
+"""A child process as the server has it: started, given one call after the other, killed."""
+
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import connection, get_context, spawn
+from typing import Any
+
+from photoproc import calls
+from photoproc.calls import Answer, Told
+
+_CONTEXT = get_context("spawn")
+_NAME = "photoproc-child"
+_END_S = 5.0
+"""How long a child that has closed its pipe may take to end."""
+
+_PROCESSES = threading.Lock()
+"""Held while a process is started, sent a signal or waited for: what multiprocessing notes of them is not
+made for several threads, and the id of one that was waited for may be another's."""
+
+_preparation_data = spawn.get_preparation_data
+
+
+def _without_main(name: str) -> dict[str, Any]:
+    """What a new child is told, which for ours does not name the main module to import.
+
+    That is Streamlit's command line or, while a page runs, the page's script: it changes in any
+    thread at any moment, so it cannot be swapped while a child starts.
+    """
+    told = _preparation_data(name)
+    if name == _NAME:
+        told.pop("init_main_from_name", None)
+        told.pop("init_main_from_path", None)
+    return told
+
+
+spawn.get_preparation_data = _without_main
+
+
+class Child:
+    """A process that answers calls. One thread talks with it; any may kill it."""
+
+    def __init__(self, told: Told, warm_up: Callable[[], object] | None) -> None:
+        """Start it; raises OSError where that cannot be done."""
+        self._pipe, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(
+            target=calls.serve, args=(theirs, told, warm_up), name=_NAME, daemon=True
+        )
+        self.since = time.monotonic()
+        try:
+            with _PROCESSES:
+                self._process.start()
+        except OSError:
+            self._pipe.close()
+            raise
+        finally:
+            theirs.close()
+        self.pid = self._process.pid or 0
+
+    @property
+    def is_alive(self) -> bool:
+        return not connection.wait([self._process.sentinel], 0)
+
+    def ready(self) -> Answer:
+        """Wait until it can be given calls; what its warm-up answered. Raises EOFError where it ended."""
+        return self._answer()
+
+    def ask(self, call: memoryview) -> Answer:
+        """The answer to a call. Raises BrokenPipeError where the child ended before it had the call, and
+        EOFError where it ended later."""
+        try:
+            self._pipe.send_bytes(call)
+        except OSError as error:
+            raise BrokenPipeError from error
+        return self._answer()
+
+    def _answer(self) -> Answer:
+        try:
+            answer: Answer = self._pipe.recv()
+        except OSError as error:  # it was killed with a call unread
+            raise EOFError from error
+        return answer
+
+    def kill(self) -> None:
+        """End it, whatever it does; what it writes is nobody's yet."""
+        with _PROCESSES:
+            self._process.kill()
+
+    def end(self) -> int | None:
+        """Let it end, or kill it; returns its exit code, that of a signal negative."""
+        self._pipe.close()
+        if not connection.wait([self._process.sentinel], _END_S):
+            self.kill()
+            connection.wait([self._process.sentinel])
+        with _PROCESSES:
+            self._process.join()
+            return self._process.exitcode
