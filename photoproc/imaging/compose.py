@@ -4,7 +4,7 @@ Pictures are uint8 or uint16 (height × width × 3 RGB or 4 RGBA); alpha and mas
 """
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -21,8 +21,10 @@ Samples = U8
 
 
 _STRIP_OUT = 64
-"""Rows of a small picture that are made at once."""
+"""Rows that are made at once; even."""
 _MUCH_WIDER = 3
+_MUCH_SOFT = 0.1
+"""Share of half transparent pixels from which it is quicker to work out all."""
 _ROWS, _COLUMNS = 64, 16
 """Of a large picture that are made smaller at once."""
 
@@ -121,42 +123,59 @@ def _lanczos(first: int, last: int, given: int, wanted: int) -> tuple[slice, NDA
 def shrink_cutout(picture: Samples, size_wh: tuple[int, int]) -> U8:
     """A finished picture, height × width or × 3 or × 4 (RGBA), at a smaller size for looking at, in 8 bits.
 
-    Rows and columns are skipped down to about twice the size, only the rest is averaged; RGBA some rows at
-    a time, so that no large picture is there in wider numbers.
+    By area; of RGBA, and where a side is four times as long and more, rows and columns are skipped before.
     """
     height, width = picture.shape[:2]
-    part = every(picture, max(1, min(width // (2 * size_wh[0]), height // (2 * size_wh[1]))))
-    if part.dtype == np.uint16:
-        part = cv2.convertScaleAbs(part, alpha=1 / 257).astype(np.uint8, copy=False)
-    if part.ndim == 2 or part.shape[2] == 3:
-        return cv2.resize(part, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    out = np.empty((size_wh[1], size_wh[0], 4), np.uint8)
-    for top in range(0, size_wh[1], _STRIP_OUT):
-        rows, shares = _averaged(top, min(top + _STRIP_OUT, size_wh[1]), len(part) / size_wh[1])
-        alpha = np.ascontiguousarray(part[rows][..., 3:])
-        # Times alpha, or what is transparent would darken the edge: up to 255 × 255, all of which counts.
-        seen = cv2.multiply(part[rows], cv2.merge([alpha] * 4), dtype=cv2.CV_16U)
-        cv2.insertChannel(alpha.astype(np.uint16) * 255, seen, 3)
-        narrow = cv2.resize(seen, (size_wh[0], len(seen)), interpolation=cv2.INTER_AREA).astype(np.float32)
-        small: Any = np.tensordot(shares, narrow, 1)
-        seen_of = cv2.extractChannel(small, 3)
-        small = cv2.multiply(small, cv2.merge([255 / np.maximum(seen_of, np.float32(0.5))] * 4))
-        out[top : top + len(small)] = cv2.convertScaleAbs(cv2.insertChannel(seen_of / 255, small, 3))
+    step = max(1, min(width // (2 * size_wh[0]), height // (2 * size_wh[1])))
+    if picture.ndim == 2 or picture.shape[2] == 3:
+        part = _averaged(every(picture, max(1, step // 2)), size_wh)
+        return part if part.dtype == np.uint8 else _as_8bit(part)
+    small = _averaged(_times_alpha(every(picture, step), size_wh), size_wh)
+    return np.asarray(Image.frombuffer("RGBa", size_wh, small, "raw", "RGBa", 0, 1).convert("RGBA"))
+
+
+def _times_alpha(picture: Samples, size_wh: tuple[int, int]) -> U8:
+    """RGBA with its colours times alpha, or what is transparent would darken the edge; by half smaller
+    where that is large enough, some rows at a time, so that a large picture is not there twice."""
+    halves = _is_twice(picture, size_wh)
+    high, wide = (side // 2 if halves else side for side in picture.shape[:2])
+    out = np.empty((high, wide, 4), np.uint8)
+    for top in range(0, len(picture) // 2 * 2 if halves else len(picture), _STRIP_OUT):
+        rows = picture[top : top + _STRIP_OUT]
+        seen = np.asarray(Image.fromarray(rows if rows.dtype == np.uint8 else _as_8bit(rows)).convert("RGBa"))
+        if halves:
+            out[top // 2 : (top + _STRIP_OUT) // 2] = _half(seen)
+        else:
+            out[top : top + _STRIP_OUT] = seen
     return out
+
+
+def _averaged(picture: Samples, size_wh: tuple[int, int]) -> Samples:
+    """A picture made smaller by area: by halves, which is quick, as long as that goes."""
+    while _is_twice(picture, size_wh):
+        picture = _half(picture)
+    return cast(Samples, cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA))
+
+
+def _is_twice(picture: Samples, size_wh: tuple[int, int]) -> bool:
+    return bool(picture.shape[1] >= 2 * size_wh[0] and picture.shape[0] >= 2 * size_wh[1])
+
+
+def _half(picture: Samples) -> Samples:
+    """The means of two by two; the last of an odd number of rows or columns is left out."""
+    high, wide = picture.shape[0] // 2, picture.shape[1] // 2
+    return cast(
+        Samples, cv2.resize(picture[: 2 * high, : 2 * wide], (wide, high), interpolation=cv2.INTER_AREA)
+    )
+
+
+def _as_8bit(picture: Samples) -> U8:
+    return cv2.convertScaleAbs(picture, alpha=1 / 257).astype(np.uint8, copy=False)
 
 
 def every(values: Samples, step: int) -> Samples:
     """Every `step`-th row and column."""
     return values if step == 1 else np.take(values[::step], range(0, values.shape[1], step), axis=1)
-
-
-def _averaged(top: int, bottom: int, ratio: float) -> tuple[slice, NDArray[np.float32]]:
-    """Which rows become those from `top` to `bottom` of a picture `ratio` times less high, and the share of
-    each in each of them: as far as one covers the other."""
-    ends = np.arange(top, bottom + 1) * ratio
-    rows = np.arange(int(ends[0]), int(np.ceil(ends[-1] - 1e-6)))
-    shares = np.minimum(ends[1:, None], rows + 1) - np.maximum(ends[:-1, None], rows)
-    return slice(int(rows[0]), int(rows[-1]) + 1), (shares.clip(0) / ratio).astype(np.float32)
 
 
 def combine_alpha(mask: U8, own: U8 | None) -> U8:
@@ -214,30 +233,54 @@ def _on_nothing(rgb: Samples, alpha: U8) -> Samples:
 
 def _on_layer(rgb: Samples, alpha: U8, under: Layer) -> Samples:
     """Porter and Duff's “over” (1984), strip by strip; opaque pixels are copied."""
-    below = np.broadcast_to(under.rgb, rgb.shape)
-    below_alpha = None if under.alpha is None else np.broadcast_to(under.alpha, alpha.shape)
-    out = np.empty_like(rgb)
-    merged = None if below_alpha is None else np.empty_like(alpha)
+    if under.alpha is None:
+        return _on_opaque(rgb, alpha, under.rgb)
+    below, below_alpha = np.broadcast_to(under.rgb, rgb.shape), np.broadcast_to(under.alpha, alpha.shape)
+    out, merged = np.empty_like(rgb), np.empty_like(alpha)
     for rows in backdrop.strips(rgb):
-        behind = np.ascontiguousarray(below[rows])
-        if rgb.dtype == np.uint16:
-            behind = cast(Samples, behind.astype(np.uint16) * 257)
-        if below_alpha is None or merged is None:
-            out[rows] = _blended(rgb[rows], behind, alpha[rows])
-        else:
-            out[rows], merged[rows] = _over(rgb[rows], alpha[rows], behind, below_alpha[rows])
-        out[rows] = cv2.copyTo(rgb[rows], (alpha[rows] == 255).astype(np.uint8), out[rows])
-    return out if merged is None else _on_nothing(out, merged)
+        behind = _like(rgb[rows], np.ascontiguousarray(below[rows]))
+        out[rows], merged[rows] = _over(rgb[rows], alpha[rows], behind, below_alpha[rows])
+        cv2.copyTo(rgb[rows], cv2.inRange(alpha[rows], 255, 255), out[rows])
+    return _on_nothing(out, merged)
+
+
+def _on_opaque(rgb: Samples, alpha: U8, below: U8) -> Samples:
+    out, behind = np.empty_like(rgb), None
+    for rows in backdrop.strips(rgb):
+        part, seen, made = rgb[rows], alpha[rows], out[rows]
+        if len(below) > 1 or behind is None or len(behind) != len(part):
+            behind = _like(part, below if len(below) == 1 else below[rows])
+        made[...] = behind
+        soft = cv2.inRange(seen, 1, 254)
+        if cv2.countNonZero(soft) > soft.size * _MUCH_SOFT:
+            made[...] = _blended(part, behind, seen)
+        elif (found := cv2.findNonZero(soft)) is not None:
+            across, down = found[:, 0, 0], found[:, 0, 1]
+            made[down, across] = _mixed(part[down, across], behind[down, across], seen[down, across])
+        cv2.copyTo(part, cv2.inRange(seen, 255, 255), made)
+    return out
+
+
+def _like(part: Samples, below: U8) -> Samples:
+    """Colours of 8 bits, of one pixel, row or column or of all, as large and deep as a part of the photo."""
+    if below.shape != part.shape:
+        size_wh = (part.shape[1], part.shape[0])
+        below = cv2.resize(np.ascontiguousarray(below), size_wh, interpolation=cv2.INTER_NEAREST).astype(
+            np.uint8, copy=False
+        )
+    return below if part.dtype == np.uint8 else cast(Samples, below.astype(np.uint16) * 257)
 
 
 def _blended(rgb: Samples, below: Samples, alpha: U8) -> Samples:
-    if not alpha.any():
-        return below
+    if rgb.dtype != np.uint8:
+        return _mixed(rgb, below, alpha)
     weight = alpha.astype(np.float32) / 255
-    if rgb.dtype == np.uint8:
-        return cv2.blendLinear(rgb, below, weight, 1 - weight).astype(np.uint8, copy=False)
-    mixed = below + (rgb.astype(np.float32) - below) * weight[..., None]
-    return (mixed + 0.5).astype(rgb.dtype)
+    return cv2.blendLinear(rgb, below, weight, 1 - weight).astype(np.uint8, copy=False)
+
+
+def _mixed(rgb: Samples, below: Samples, alpha: U8) -> Samples:
+    weight = (alpha.astype(np.float32) / 255)[..., None]
+    return (below + (rgb.astype(np.float32) - below) * weight + 0.5).astype(rgb.dtype)
 
 
 def _over(rgb: Samples, alpha: U8, below: Samples, below_alpha: U8) -> tuple[Samples, U8]:
