@@ -11,18 +11,18 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from photoproc import machine
 from photoproc.errors import PhotoprocError, Problem, not_found
 from photoproc.jobs import ExtraKind, Warn
 from photoproc.models.catalogue import ModelSpec
-from photoproc.models.providers import Choice
+from photoproc.models.providers import Choice, Limit
 from photoproc.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -30,9 +30,15 @@ if TYPE_CHECKING:
     from photoproc.imaging.decode import PhotoInfo
     from photoproc.pipeline import Pipeline
     from photoproc.rendering import Made
+    from photoproc.work import Work
+
+Step = TypeVar("Step")
 
 _MAX_TEXT = 8 * 1024
 """Characters of a form's fields: they go back through the pipe."""
+
+_MOST_PIXELS = 64_000_000
+"""Of decoded photos that a child holds at the same time: 0.2 GB, and 0.6 GB where they have 16 bits."""
 
 _NICENESS = 10
 """Children take what the server leaves, so that pages stay quick while every core works."""
@@ -60,6 +66,8 @@ class Order:
     """For a live preview: the photo is taken this small, and only a preview is made."""
     alone: bool = False
     """Nothing else waits: the model runs on all cores."""
+    pixels: int = 0
+    """How many the photo has, by its header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +110,10 @@ class Report:
     """The most resident memory of the child meanwhile, with all the models it holds."""
     threads: int | None = None
     """Inference threads of the model, where it ran."""
+    batch: int = 1
+    """How many photos shared the run of the model."""
+    limit: Limit | None = None
+    """How many photos the model takes in one run, where that was found out."""
 
 
 def start(threads: int, memory_mb: int, graphs: Path | None = None, choice: Choice | None = None) -> None:
@@ -169,9 +181,37 @@ def run(order: Order) -> Report:
     """Carry out an order. Problems of the photo or the model are reported, not raised."""
     machine.forget_peak()
     threads = max(machine.cores(), _Own.threads) if order.alone and _may_use_all(order) else _Own.threads
-    report = _carry_out(order, threads)
-    ran = "inference" in (report.seconds or {})
-    return replace(report, peak_bytes=machine.peak_bytes(), threads=threads if ran else None)
+    [report] = _carried_out([order], threads)
+    return replace(report, peak_bytes=machine.peak_bytes())
+
+
+def run_many(orders: Sequence[Order]) -> tuple[Report, ...]:
+    """Carry out orders with the same model, which runs for several of them at once where it can.
+
+    One report an order. Problems of a photo are reported in its own; what is raised ends all.
+    """
+    machine.forget_peak()
+    reports: list[Report] = []
+    for group in _held_together(orders):
+        made = _carried_out(group, _Own.threads)
+        for place, report in enumerate(made):
+            if len(group) > 1 and report.problem is not None and report.problem.code == "out_of_memory":
+                [made[place]] = _carried_out([group[place]], _Own.threads)  # it may do without the others
+        reports += made
+    return tuple(replace(report, peak_bytes=machine.peak_bytes()) for report in reports)
+
+
+def _held_together(orders: Sequence[Order]) -> list[list[Order]]:
+    """The same in groups whose photos are decoded and held at once."""
+    groups: list[list[Order]] = []
+    pixels = 0
+    for order in orders:
+        pixels += order.pixels
+        if not groups or pixels > _MOST_PIXELS:
+            groups.append([])
+            pixels = order.pixels
+        groups[-1].append(order)
+    return groups
 
 
 def _may_use_all(order: Order) -> bool:
@@ -179,35 +219,45 @@ def _may_use_all(order: Order) -> bool:
     return not _Own.is_limited and (order.model is None or order.model.fits_twice)
 
 
-def _carry_out(order: Order, threads: int) -> Report:
-    from photoproc.pipeline import Model
-
-    seconds: dict[str, float] = {}
-    try:
-        model = None
-        if order.model is not None and order.weights is not None:
-            model = Model(spec=order.model, weights=order.weights)
-        result = _pipeline().run(
-            order.photo.read_bytes(),
-            Recipe.from_json(order.recipe_json),
-            model,
-            max_pixels=order.max_pixels,
-            mask_png=read_mask(order.mask),
-            background=order.background,
-            refiner=order.refiner,
-            uncertainty=order.uncertainty,
-            longest=order.longest,
-            threads=threads,
-            seconds=seconds,
-        )
-    except PhotoprocError as error:
-        return Report(problem=error.problem, seconds=seconds)
-    except Exception as error:
-        if not _out_of_memory(error):
-            raise
+def _carried_out(orders: Sequence[Order], threads: int) -> list[Report]:
+    begun = [_or_problem(partial(_prepared, order, threads), {}) for order in orders]
+    _pipeline().find_masks([one for one in begun if not isinstance(one, Report)])
+    reports = []
+    for order in orders:
+        work = begun.pop(0)  # which is let go of before the next
+        reports.append(work if isinstance(work, Report) else _finished(order, work, threads))
+    if len(orders) == 1 and reports[0].problem == out_of_memory():
         _pipeline.cache_clear()  # the models it holds may be what leaves no room for the next photo
         gc.collect()
-        return Report(problem=out_of_memory(), seconds=seconds)
+    return reports
+
+
+def _prepared(order: Order, threads: int, seconds: dict[str, float]) -> "Work":
+    from photoproc.work import Model
+
+    model = None
+    if order.model is not None and order.weights is not None:
+        model = Model(spec=order.model, weights=order.weights)
+    return _pipeline().prepare(
+        order.photo.read_bytes(),
+        Recipe.from_json(order.recipe_json),
+        model,
+        max_pixels=order.max_pixels,
+        mask_png=read_mask(order.mask),
+        background=order.background,
+        refiner=order.refiner,
+        uncertainty=order.uncertainty,
+        longest=order.longest,
+        threads=threads,
+        seconds=seconds,
+    )
+
+
+def _finished(order: Order, work: "Work", threads: int) -> Report:
+    seconds = work.clock.seconds
+    result = _or_problem(lambda _: _pipeline().finish(work), seconds)
+    if isinstance(result, Report):
+        return result
     try:
         return Report(
             pictures=tuple(_keep(order.outbox, made) for made in result.pictures),
@@ -216,11 +266,26 @@ def _carry_out(order: Order, threads: int) -> Report:
             provider=result.provider,
             warnings=result.warnings,
             uncertainty=result.uncertainty,
+            threads=threads if "inference" in seconds else None,
+            batch=result.batch,
+            limit=result.limit,
         )
     except OSError as error:
         if not is_disk_full(error):
             raise
         return Report(problem=disk_full())
+
+
+def _or_problem(step: Callable[[dict[str, float]], Step], seconds: dict[str, float]) -> Step | Report:
+    """What a step makes (it is given `seconds` to fill), or the report of the problem it met."""
+    try:
+        return step(seconds)
+    except PhotoprocError as error:
+        return Report(problem=error.problem, seconds=seconds)
+    except Exception as error:
+        if not _out_of_memory(error):
+            raise
+        return Report(problem=out_of_memory(), seconds=seconds)
 
 
 def _keep(outbox: Path, made: "Made") -> Pictured:

@@ -151,9 +151,12 @@ def test_running_out_of_memory_is_a_problem_with_advice(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Pipeline:
-        def run(self, *_: object, seconds: dict[str, float], **__: object) -> None:
+        def prepare(self, *_: object, seconds: dict[str, float], **__: object) -> None:
             seconds["decode"] = 1.5
             raise error
+
+        def find_masks(self, works: list[object]) -> None:
+            assert not works
 
     kept = cache(Pipeline)
     monkeypatch.setattr(child, "_pipeline", kept)
@@ -168,7 +171,7 @@ def test_an_error_nobody_knows_is_raised_and_not_taken_for_want_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Pipeline:
-        def run(self, *_: object, **__: object) -> None:
+        def prepare(self, *_: object, **__: object) -> None:
             raise cv2.error("OpenCV(4.14.0) resize.cpp:1: error: (-215:Assertion failed)")
 
     monkeypatch.setattr(child, "_pipeline", Pipeline)
