@@ -1,8 +1,10 @@
 """An onnxruntime that pretends to have CUDA: what it is asked is noted, and the CPU does the work."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 PATH = Path(__file__).parent / "path"
@@ -13,7 +15,8 @@ class Pretended:
     """`InferenceSession` of an onnxruntime that has these providers.
 
     Without `works` its sessions fall back to the CPU when they are made, as onnxruntime-gpu does it without
-    CUDA's libraries; after `gives_up` with their next run, as it does it where a run fails.
+    CUDA's libraries; after `gives_up` with their next run, as it does it where a run fails. More pictures at
+    once than `room` are too many for the memory it pretends to have.
     """
 
     def __init__(self, real: Callable[..., Any], *providers: str, works: bool = True) -> None:
@@ -21,6 +24,10 @@ class Pretended:
         self.providers = list(providers)
         self.works = works
         self.gives_up = False
+        self.room: int | None = None
+        self.says = "Failed to allocate memory for requested buffer of size 419430400"
+        self.runs: list[int] = []
+        """The pictures of each run."""
         self.asked: list[list[Any]] = []
 
     def get_available_providers(self) -> list[str]:
@@ -40,10 +47,14 @@ class _Session:
     def get_providers(self) -> list[str]:
         return self._providers
 
-    def run(self, *given: Any) -> Any:
+    def run(self, outputs: Any, given: Mapping[str, Any], *more: Any) -> Any:
         if self._maker.gives_up:
             self._providers = [CPU]
-        return self._real.run(*given)
+        pictures = len(next(iter(given.values())))
+        self._maker.runs.append(pictures)
+        if self._maker.room is not None and pictures > self._maker.room:
+            raise RuntimeException(self._maker.says)
+        return self._real.run(outputs, given, *more)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
