@@ -235,11 +235,15 @@ def _carried_out(orders: Sequence[Order], threads: int) -> list[Report]:
 def _prepared(order: Order, threads: int, seconds: dict[str, float]) -> "Work":
     from photoproc.work import Model
 
+    try:
+        photo = order.photo.read_bytes()
+    except FileNotFoundError as error:  # its job was deleted meanwhile
+        raise not_found("photo") from error
     model = None
     if order.model is not None and order.weights is not None:
         model = Model(spec=order.model, weights=order.weights)
     return _pipeline().prepare(
-        order.photo.read_bytes(),
+        photo,
         Recipe.from_json(order.recipe_json),
         model,
         max_pixels=order.max_pixels,
