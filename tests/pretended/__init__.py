@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
-
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 PATH = Path(__file__).parent / "path"
 """Put before the real one on PYTHONPATH, it pretends as `PRETENDED_CUDA` says: works, fails."""
@@ -53,6 +51,9 @@ class _Session:
         pictures = len(next(iter(given.values())))
         self._maker.runs.append(pictures)
         if self._maker.room is not None and pictures > self._maker.room:
+            # Not before: the module that pretends imports this one first.
+            from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+
             raise RuntimeException(self._maker.says)
         return self._real.run(outputs, given, *more)
 
