@@ -87,7 +87,8 @@ def test_the_photo_that_kills_its_child_is_found_and_the_others_are_done_uncharg
     assert wrong == []
     job_now = server.store.job(job)
     assert (job_now.state, job_now.counts) == (JobState.DONE, Counts(done=7, failed=1))
-    assert [len(together) for together in kills] == [4, 1, 1, 1]
+    assert len(kills) >= 4  # a child that is killed before it has begun charges nobody
+    assert [len(together) for together in kills] == [4] + [1] * (len(kills) - 1)
     tasks = server.tasks(job)
     assert tasks[2].problem is not None
     assert (tasks[2].problem.code, tasks[2].attempts) == ("poison", 3)
