@@ -1,6 +1,6 @@
 """Which tasks are given to a child together, for a card to run their model once, and which alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from photoproc.hardware import Hardware
 from photoproc.recipe import NO_MODEL
@@ -32,6 +32,22 @@ class Gathering:
         if several or claim.model == NO_MODEL or (claim.job_id, claim.number) in self._apart:
             return 1
         return self._hardware.at_once(claim.model, self._most)
+
+    def gathered(self, claim: Claim, more: Callable[[], Claim | None], calls: int) -> list[Claim]:
+        """A task, and what else is queued now to share its call, or one of so many calls.
+
+        `more` claims the next one for its model. The last of them may be one that has to be alone, which only
+        shows once it is claimed.
+        """
+        claims, places = [claim], self.places(claim)
+        while places > 1 and len(claims) < places * calls:
+            another = more()
+            if another is None:
+                break
+            claims.append(another)
+            if self.places(another) == 1:
+                break
+        return claims
 
     def dealt(self, claims: Sequence[Claim], calls: int) -> list[list[Claim]]:
         """The same tasks by the call they are to share: as many in each of so many calls, or one more.

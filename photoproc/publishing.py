@@ -207,3 +207,12 @@ def poison(problem: Problem, attempts: int) -> Problem:
         message=f"It failed {times} and is given up. The last reason: {problem.message}",
         advice=problem.advice or "Try it alone, or with another model.",
     )
+
+
+def mistake(error: BaseException) -> Problem:
+    """The problem that a result could not be kept, for a reason nobody thought of."""
+    return Problem(
+        code="task_error",
+        message=f"Its result could not be kept ({type(error).__name__}).",
+        advice="Retry it; if it fails again, the log has the details.",
+    )

@@ -23,7 +23,7 @@ from photoproc.jobs import TaskState
 from photoproc.models.catalogue import CATALOGUE, VITMATTE
 from photoproc.models.weights import Weights
 from photoproc.orders import Orders
-from photoproc.publishing import Flight, Publisher, flights, poison, without_cutout
+from photoproc.publishing import Flight, Publisher, flights, mistake, poison, without_cutout
 from photoproc.recipe import NO_MODEL
 from photoproc.records import Claim
 from photoproc.settings import Settings
@@ -215,7 +215,7 @@ class Worker:
                 continue
             except Exception as error:  # a mistake of ours ends the attempt, not the worker
                 log.exception("publish_failed", job=flight.claim.job_id, task=flight.claim.number)
-                self._publisher.failed_attempt(flight.claim, _mistake(error))
+                self._publisher.failed_attempt(flight.claim, mistake(error))
             self._flights.remove(flight)
             self._blobs.empty_outbox(flight.claim.token)
         if held_up is not None:
@@ -260,7 +260,10 @@ class Worker:
     def _claim(self) -> None:
         self._publisher.wait_for_room()
         ready = [NO_MODEL, *(name for name in self._weights.ready() if name != VITMATTE.name)]
-        while (free := self._free_calls()) > 0 and not self._stopping.is_set():
+        while not self._stopping.is_set():
+            free = self._engine.capacity - len({flight.future for flight in self._flights})
+            if free <= 0:
+                return
             models = [name for name in ready if self._engine.takes(name)]
             self._blobs.check_space()
             self._turn += 1
@@ -268,13 +271,11 @@ class Worker:
             claim = self._next([*models[start:], *models[:start]])
             if claim is None:
                 return
-            calls = self._gathering.dealt(self._with_more(claim, free), free)
+            more = partial(self._next, [claim.model])
+            calls = self._gathering.dealt(self._gathering.gathered(claim, more, free), free)
             begun = [self._launch(claims) for claims in calls]
             if not all(begun):
                 return  # or it would be claimed again at once
-
-    def _free_calls(self) -> int:
-        return self._engine.capacity - len({flight.future for flight in self._flights})
 
     def _next(self, models: Sequence[str]) -> Claim | None:
         """Claim the next task for one of these models."""
@@ -285,21 +286,6 @@ class Worker:
             problem = Problem(code="server_lost", message="The server ended while it was worked on.")
             given_up = poison(problem, claim.attempt - 1)
             self._publisher.publish(claim, without_cutout(claim, TaskState.FAILED, given_up))
-
-    def _with_more(self, claim: Claim, calls: int) -> list[Claim]:
-        """A task, and what else is queued now to share its call, or one of so many calls.
-
-        The last of them may be one that has to be alone, which only shows once it is claimed.
-        """
-        claims, places = [claim], self._gathering.places(claim)
-        while places > 1 and len(claims) < places * calls:
-            another = self._next([claim.model])
-            if another is None:
-                break
-            claims.append(another)
-            if self._gathering.places(another) == 1:
-                break
-        return claims
 
     def _launch(self, claims: Sequence[Claim]) -> bool:
         """Hand tasks to the engine in one call; False where one of them cannot be taken now."""
@@ -367,11 +353,3 @@ class Worker:
             return False
         self._due[what] = now + every_s
         return True
-
-
-def _mistake(error: BaseException) -> Problem:
-    return Problem(
-        code="task_error",
-        message=f"Its result could not be kept ({type(error).__name__}).",
-        advice="Retry it; if it fails again, the log has the details.",
-    )
