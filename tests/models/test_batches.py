@@ -147,6 +147,20 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_is_remembered(
     assert (limit.photos, "memory" in limit.why) == (2, True)
 
 
+def test_too_little_room_for_a_batch_is_no_reason_to_leave_the_card(
+    folder: Path, tmp_path: Path, card: Pretended
+) -> None:
+    spec, path = placed(tmp_path, own_onnx.averaging())
+    matting = loaded(spec, path, folder)
+    card.room, card.leaves_card = 1, True
+    card.runs.clear()
+    found = matting.predict_each([picture(32, 32)] * 2, spec)
+    assert [one.provider for one in found if isinstance(one, Prediction)] == [CUDA, CUDA]
+    card.room = 0
+    assert matting.predict(picture(32, 32), spec).provider == CPU  # as it is where nothing is batched
+    assert card.runs == [2, 1, 1, 1]
+
+
 def test_a_photo_that_does_not_fit_alone_is_the_only_one_that_fails(
     folder: Path, tmp_path: Path, card: Pretended
 ) -> None:

@@ -14,7 +14,8 @@ class Pretended:
 
     Without `works` its sessions fall back to the CPU when they are made, as onnxruntime-gpu does it without
     CUDA's libraries; after `gives_up` with their next run, as it does it where a run fails. More pictures at
-    once than `room` are too many for the memory it pretends to have.
+    once than `room` are too many for the memory it pretends to have; with `leaves_card` it then goes on with
+    the CPU, for good, where the session was not told not to.
     """
 
     def __init__(self, real: Callable[..., Any], *providers: str, works: bool = True) -> None:
@@ -23,6 +24,7 @@ class Pretended:
         self.works = works
         self.gives_up = False
         self.room: int | None = None
+        self.leaves_card = False
         self.says = "Failed to allocate memory for requested buffer of size 419430400"
         self.runs: list[int] = []
         """The pictures of each run."""
@@ -41,6 +43,13 @@ class Pretended:
 class _Session:
     def __init__(self, maker: Pretended, real: Any, providers: list[str]) -> None:
         self._maker, self._real, self._providers = maker, real, providers
+        self._falls_back = True
+
+    def disable_fallback(self) -> None:
+        self._falls_back = False
+
+    def enable_fallback(self) -> None:
+        self._falls_back = True
 
     def get_providers(self) -> list[str]:
         return self._providers
@@ -50,7 +59,10 @@ class _Session:
             self._providers = [CPU]
         pictures = len(next(iter(given.values())))
         self._maker.runs.append(pictures)
-        if self._maker.room is not None and pictures > self._maker.room:
+        no_room = self._maker.room is not None and pictures > self._maker.room
+        if no_room and self._maker.leaves_card and self._falls_back:
+            self._providers = [CPU]
+        elif no_room:
             # Not before: the module that pretends imports this one first.
             from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
