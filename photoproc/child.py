@@ -217,10 +217,8 @@ def _may_use_all(order: Order) -> bool:
 def _carried_out(orders: Sequence[Order], threads: int) -> list[Report]:
     begun = [_or_problem(partial(_prepared, order, threads), {}) for order in orders]
     _pipeline().find_masks([one for one in begun if not isinstance(one, Report)])
-    reports = []
-    for order in orders:
-        work = begun.pop(0)  # which is let go of before the next
-        reports.append(work if isinstance(work, Report) else _finished(order, work, threads))
+    # Each photo is let go of before the next is finished, and the last one before memory is looked for.
+    reports = [_finished(order, begun.pop(0), threads) for order in orders]
     if len(orders) == 1 and reports[0].problem == out_of_memory():
         _pipeline.cache_clear()  # the models it holds may be what leaves no room for the next photo
         gc.collect()
@@ -252,7 +250,9 @@ def _prepared(order: Order, threads: int, seconds: dict[str, float]) -> "Work":
     )
 
 
-def _finished(order: Order, work: "Work", threads: int) -> Report:
+def _finished(order: Order, work: "Work | Report", threads: int) -> Report:
+    if isinstance(work, Report):  # it met a problem before
+        return work
     seconds = work.clock.seconds
     result = _or_problem(lambda _: _pipeline().finish(work), seconds)
     if isinstance(result, Report):

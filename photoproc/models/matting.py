@@ -131,7 +131,10 @@ class Matting:
         try:
             each = [fed(session, picture) for picture in pictures]
         except Exception as error:
-            raise _told(error, spec) from error
+            told = _told(error, spec)
+            if told is error:
+                raise
+            raise told from error
         ran = in_runs(session, each, most, partial(self._lower, spec))
         try:
             provider = ran_on(inner, self._choice, spec.name)
