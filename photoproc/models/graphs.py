@@ -83,7 +83,7 @@ def _kept(place: Path, weights: Path, write: Callable[[Path, Path], None]) -> Pa
             _make(weights, place, write)
         os.utime(place)
     except Exception as error:
-        if isinstance(error, OSError) or of_onnxruntime(error):
+        if isinstance(error, OSError | ValueError) or of_onnxruntime(error):
             return None
         raise
     return place / _GRAPH
