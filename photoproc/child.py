@@ -11,28 +11,29 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from photoproc import machine
 from photoproc.errors import PhotoprocError, Problem, not_found
 from photoproc.jobs import ExtraKind, Warn
 from photoproc.models.catalogue import ModelSpec
-from photoproc.models.providers import Choice
+from photoproc.models.providers import Choice, Limit
 from photoproc.recipe import Recipe
 
 if TYPE_CHECKING:
-    from photoproc.finish import Finish, Finished
-    from photoproc.imaging.decode import PhotoInfo
     from photoproc.pipeline import Pipeline
     from photoproc.rendering import Made
+    from photoproc.work import Work
 
-_MAX_TEXT = 8 * 1024
-"""Characters of a form's fields: they go back through the pipe."""
+Step = TypeVar("Step")
+
+_MOST_PIXELS = 64_000_000
+"""Of decoded photos that a child holds at the same time: 0.2 GB, and 0.6 GB where they have 16 bits."""
 
 _NICENESS = 10
 """Children take what the server leaves, so that pages stay quick while every core works."""
@@ -60,6 +61,8 @@ class Order:
     """For a live preview: the photo is taken this small, and only a preview is made."""
     alone: bool = False
     """Nothing else waits: the model runs on all cores."""
+    pixels: int = 0
+    """How many the photo has, by its header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +105,10 @@ class Report:
     """The most resident memory of the child meanwhile, with all the models it holds."""
     threads: int | None = None
     """Inference threads of the model, where it ran."""
+    batch: int = 1
+    """How many photos shared the run of the model."""
+    limit: Limit | None = None
+    """How many photos the model takes in one run, where that was found out."""
 
 
 def start(threads: int, memory_mb: int, graphs: Path | None = None, choice: Choice | None = None) -> None:
@@ -169,9 +176,37 @@ def run(order: Order) -> Report:
     """Carry out an order. Problems of the photo or the model are reported, not raised."""
     machine.forget_peak()
     threads = max(machine.cores(), _Own.threads) if order.alone and _may_use_all(order) else _Own.threads
-    report = _carry_out(order, threads)
-    ran = "inference" in (report.seconds or {})
-    return replace(report, peak_bytes=machine.peak_bytes(), threads=threads if ran else None)
+    [report] = _carried_out([order], threads)
+    return replace(report, peak_bytes=machine.peak_bytes())
+
+
+def run_many(orders: Sequence[Order]) -> tuple[Report, ...]:
+    """Carry out orders with the same model, which runs for several of them at once where it can.
+
+    One report an order. Problems of a photo are reported in its own; what is raised ends all.
+    """
+    machine.forget_peak()
+    reports: list[Report] = []
+    for group in _held_together(orders):
+        made = _carried_out(group, _Own.threads)
+        for place, report in enumerate(made):
+            if len(group) > 1 and report.problem is not None and report.problem.code == "out_of_memory":
+                [made[place]] = _carried_out([group[place]], _Own.threads)  # it may do without the others
+        reports += made
+    return tuple(replace(report, peak_bytes=machine.peak_bytes()) for report in reports)
+
+
+def _held_together(orders: Sequence[Order]) -> list[list[Order]]:
+    """The same in groups whose photos are decoded and held at once."""
+    groups: list[list[Order]] = []
+    pixels = 0
+    for order in orders:
+        pixels += order.pixels
+        if not groups or pixels > _MOST_PIXELS:
+            groups.append([])
+            pixels = order.pixels
+        groups[-1].append(order)
+    return groups
 
 
 def _may_use_all(order: Order) -> bool:
@@ -179,35 +214,49 @@ def _may_use_all(order: Order) -> bool:
     return not _Own.is_limited and (order.model is None or order.model.fits_twice)
 
 
-def _carry_out(order: Order, threads: int) -> Report:
-    from photoproc.pipeline import Model
-
-    seconds: dict[str, float] = {}
-    try:
-        model = None
-        if order.model is not None and order.weights is not None:
-            model = Model(spec=order.model, weights=order.weights)
-        result = _pipeline().run(
-            order.photo.read_bytes(),
-            Recipe.from_json(order.recipe_json),
-            model,
-            max_pixels=order.max_pixels,
-            mask_png=read_mask(order.mask),
-            background=order.background,
-            refiner=order.refiner,
-            uncertainty=order.uncertainty,
-            longest=order.longest,
-            threads=threads,
-            seconds=seconds,
-        )
-    except PhotoprocError as error:
-        return Report(problem=error.problem, seconds=seconds)
-    except Exception as error:
-        if not _out_of_memory(error):
-            raise
+def _carried_out(orders: Sequence[Order], threads: int) -> list[Report]:
+    begun = [_or_problem(partial(_prepared, order, threads), {}) for order in orders]
+    _pipeline().find_masks([one for one in begun if not isinstance(one, Report)])
+    # Each photo is let go of before the next is finished, and the last one before memory is looked for.
+    reports = [_finished(order, begun.pop(0), threads) for order in orders]
+    if len(orders) == 1 and reports[0].problem == out_of_memory():
         _pipeline.cache_clear()  # the models it holds may be what leaves no room for the next photo
         gc.collect()
-        return Report(problem=out_of_memory(), seconds=seconds)
+    return reports
+
+
+def _prepared(order: Order, threads: int, seconds: dict[str, float]) -> "Work":
+    from photoproc.work import Model
+
+    try:
+        photo = order.photo.read_bytes()
+    except FileNotFoundError as error:  # its job was deleted meanwhile
+        raise not_found("photo") from error
+    model = None
+    if order.model is not None and order.weights is not None:
+        model = Model(spec=order.model, weights=order.weights)
+    return _pipeline().prepare(
+        photo,
+        Recipe.from_json(order.recipe_json),
+        model,
+        max_pixels=order.max_pixels,
+        mask_png=read_mask(order.mask),
+        background=order.background,
+        refiner=order.refiner,
+        uncertainty=order.uncertainty,
+        longest=order.longest,
+        threads=threads,
+        seconds=seconds,
+    )
+
+
+def _finished(order: Order, work: "Work | Report", threads: int) -> Report:
+    if isinstance(work, Report):  # it met a problem before
+        return work
+    seconds = work.clock.seconds
+    result = _or_problem(lambda _: _pipeline().finish(work), seconds)
+    if isinstance(result, Report):
+        return result
     try:
         return Report(
             pictures=tuple(_keep(order.outbox, made) for made in result.pictures),
@@ -216,11 +265,26 @@ def _carry_out(order: Order, threads: int) -> Report:
             provider=result.provider,
             warnings=result.warnings,
             uncertainty=result.uncertainty,
+            threads=threads if "inference" in seconds else None,
+            batch=result.batch,
+            limit=result.limit,
         )
     except OSError as error:
         if not is_disk_full(error):
             raise
         return Report(problem=disk_full())
+
+
+def _or_problem(step: Callable[[dict[str, float]], Step], seconds: dict[str, float]) -> Step | Report:
+    """What a step makes (it is given `seconds` to fill), or the report of the problem it met."""
+    try:
+        return step(seconds)
+    except PhotoprocError as error:
+        return Report(problem=error.problem, seconds=seconds)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return Report(problem=out_of_memory(), seconds=seconds)
 
 
 def _keep(outbox: Path, made: "Made") -> Pictured:
@@ -233,32 +297,6 @@ def _keep(outbox: Path, made: "Made") -> Pictured:
         level=None if made.level is None else write(outbox, made.level),
         extras=tuple((kind, write(outbox, data)) for kind, data in made.extras.items()),
     )
-
-
-def inspect(path: Path, name: str, max_pixels: int) -> "PhotoInfo | Problem":
-    """Read a photo's header: what it is, or why it is refused."""
-    from photoproc.imaging import decode
-
-    try:
-        return decode.inspect(path, name, max_pixels=max_pixels)
-    except PhotoprocError as error:
-        return error.problem
-
-
-def thumbnail(photo: Path, target: Path, longest: int, max_pixels: int) -> Problem | None:
-    """Write a small WebP of a picture, `longest` pixels at most; the problem where that cannot be done."""
-    from photoproc.imaging import decode, encode
-
-    try:
-        small, icc = decode.thumbnail(photo.read_bytes(), longest=longest, max_pixels=max_pixels)
-        part = target.with_name(f"{target.name}.{os.getpid()}")
-        part.write_bytes(encode.to_preview(small, icc))
-        os.replace(part, target)
-    except PhotoprocError as error:
-        return error.problem
-    except FileNotFoundError:  # dropped, or made a job, meanwhile
-        return not_found("photo").problem
-    return None
 
 
 def out_of_memory() -> Problem:
@@ -285,8 +323,8 @@ def disk_full() -> Problem:
     )
 
 
-def _out_of_memory(error: Exception) -> bool:
-    """Libraries in C have exceptions of their own for it."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it says that memory ran out: libraries in C have exceptions of their own for it."""
     foreign = type(error).__module__.partition(".")[0] in ("cv2", "pyvips")
     return isinstance(error, MemoryError) or (foreign and "memory" in str(error).lower())
 
@@ -322,65 +360,3 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, args=(connection.wait,), name="parent-watch", daemon=True).start()
-
-
-def finish(photo: Path, mask: Path, target: Path, asked: "Finish", max_pixels: int) -> "Finished | Problem":
-    """Write what an API wants of a photo and its mask; the problem where that cannot be done."""
-    from photoproc.imaging import finish as finishing
-
-    try:
-        data, report = finishing.finish(photo.read_bytes(), mask.read_bytes(), asked, max_pixels=max_pixels)
-        target.write_bytes(data)
-    except PhotoprocError as error:
-        return error.problem
-    except OSError as error:
-        if not is_disk_full(error):
-            raise
-        return disk_full()
-    except Exception as error:
-        if not _out_of_memory(error):
-            raise
-        gc.collect()
-        return out_of_memory()
-    return report
-
-
-def unwrap(body: Path, target: Path, media_type: str, field: str) -> dict[str, str] | Problem:
-    """Write the file that a JSON object or URL-encoded form holds in `field`, as base64.
-
-    Returns the other fields, without those that are null; `target` is left out where `field` is.
-    """
-    import base64
-    import json
-    from urllib.parse import parse_qsl
-
-    data = body.read_bytes()
-    try:
-        if media_type == "application/json":
-            fields = json.loads(data)
-        else:
-            fields = dict(parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=1000))
-        if not isinstance(fields, dict):
-            return _not_a_form("it is not an object")
-        encoded = fields.pop(field, None)
-        if encoded:
-            plain = "".join(str(encoded).split())
-            target.write_bytes(base64.b64decode(plain, validate=True))
-    except RecursionError:
-        return _not_a_form("it is nested too deep")
-    except ValueError as error:
-        return _not_a_form(str(error))
-    texts = {_as_text(name): _as_text(value) for name, value in fields.items() if value is not None}
-    if sum(len(name) + len(text) for name, text in texts.items()) > _MAX_TEXT:
-        return _not_a_form("its fields are too long")
-    return texts
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value).encode(errors="replace").decode()
-
-
-def _not_a_form(why: str) -> Problem:
-    return Problem(code="form_broken", message=f"The request cannot be read: {why}.", advice="Send it again.")

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from zipstream import ZIP_STORED, ZipStream
 
-from photoproc import charts, child, child_masks, figures
+from photoproc import charts, child_files, child_masks, figures
 from photoproc.clock import Clock
 from photoproc.comparison import AT_ONCE, ComparedPhoto, Comparison, Comparisons, most_apart
 from photoproc.errors import PhotoError, PhotoprocError
@@ -212,7 +212,7 @@ class Decisions(Comparisons, Tags, Voting, Trials):
 
     def _small(self, photo: Path) -> bytes:
         with self._masks.scratch() as target:
-            small = child.thumbnail, photo, target, _SMALL, self.settings.max_pixels
+            small = child_files.thumbnail, photo, target, _SMALL, self.settings.max_pixels
             problem = self._compares.result(self._compares.submit(*small))
             if problem is not None:
                 raise PhotoError(problem.code, problem.message, problem.advice)

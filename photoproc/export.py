@@ -29,7 +29,7 @@ _GONE = Problem(
 _FIELDS = (
     *("photo", "output", "also", "face", "model", "state", "code", "reason", "advice", "warnings"),
     *("photo_sha256", "photo_wh", "cutout_sha256", "cutout_wh", "cutout_bytes", "attempts", "provider"),
-    *("threads", "peak_bytes", "mask_from_cache", "uncertainty", *(f"{step}_s" for step in STEPS)),
+    *("threads", "batch", "peak_bytes", "mask_from_cache", "uncertainty", *(f"{step}_s" for step in STEPS)),
 )
 
 
@@ -153,6 +153,7 @@ def manifest_row(
         "attempts": task.attempts,
         "provider": task.provider or None,
         "threads": task.threads,
+        "batch": task.batch if "inference" in task.seconds else None,
         "peak_bytes": task.peak_bytes,
         "mask_from_cache": task.mask_from_cache if cutout else None,
         "uncertainty": None if task.uncertainty is None else round(task.uncertainty, 4),

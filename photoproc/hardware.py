@@ -7,7 +7,7 @@ import structlog
 
 from photoproc.engine import Engine
 from photoproc.errors import Problem
-from photoproc.models.providers import Choice, labels
+from photoproc.models.providers import BATCHING, Choice, Limit, labels
 
 log = structlog.get_logger()
 
@@ -35,6 +35,7 @@ class Hardware:
         self._choice = choice
         self._there: tuple[str, ...] = ()
         self._used: dict[str, str] = {}
+        self._limits: dict[str, Limit] = {}
 
     def look(self) -> None:
         """Called now and then: ask what there is, and tell the log the first time."""
@@ -52,6 +53,21 @@ class Hardware:
             self._used[model] = provider
             log.info("model_runs_on", model=model, provider=provider)
             self._complain()
+
+    def limited(self, model: str, limit: Limit | None) -> None:
+        """Note that a model takes no more photos in one run than that; the log is told once."""
+        known = self._limits.get(model)
+        if limit is not None and (known is None or limit.photos < known.photos):
+            self._limits[model] = limit
+            log.warning("model_batch_limited", model=model, photos=limit.photos, why=limit.why)
+
+    def at_once(self, model: str, most: int) -> int:
+        """How many photos a model is given for one run, of `most`: several only where it runs on a card."""
+        if self._choice is None:
+            return 1
+        if self._used.get(model, self._choice.of(self._there)) not in BATCHING:
+            return 1
+        return min(most, self._limits[model].photos) if model in self._limits else most
 
     def state(self) -> HardwareState:
         """As it is now."""

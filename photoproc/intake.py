@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
-from photoproc import archives, child
+from photoproc import archives, child_files
 from photoproc.blobs import Blobs
 from photoproc.engine import Engine
 from photoproc.errors import ArchiveError, InputError, PhotoError, PhotoprocError, Problem
@@ -88,19 +88,19 @@ class Intake:
     def shrink(self, source: Path, target: Path, longest: int) -> None:
         """Write a small WebP of a picture, in a child; raises PhotoError."""
         limit = max(self._settings.max_pixels, MAX_PIXELS)  # it may be a cutout
-        asked = self._inspector.submit(child.thumbnail, source, target, longest, limit)
+        asked = self._inspector.submit(child_files.thumbnail, source, target, longest, limit)
         problem = self._inspector.result(asked)
         if problem is not None:
             raise PhotoError(problem.code, problem.message, problem.advice)
 
     def unwrap(self, body: Path, target: Path, media_type: str, field: str) -> dict[str, str]:
-        """Have a child take a base64 file out of a form; see `child.unwrap`. Raises InputError."""
-        answer = self._inspector.submit(child.unwrap, body, target, media_type, field)
+        """Have a child take a base64 file out of a form; see `child_files.unwrap`. Raises InputError."""
+        answer = self._inspector.submit(child_files.unwrap, body, target, media_type, field)
         return _good(self._inspector.result(answer))
 
     def ask(self, received: Received, name: str) -> "Answer":
         """Have the header of a received file read in a child."""
-        return self._inspector.submit(child.inspect, received.path, name, self._settings.max_pixels)
+        return self._inspector.submit(child_files.inspect, received.path, name, self._settings.max_pixels)
 
     def verdict(self, name: str, received: Received, answer: "Answer") -> Photo | Problem:
         """What the child says of a file: a photo, or why it is refused."""

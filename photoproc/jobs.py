@@ -239,6 +239,8 @@ class Task:
     """The most memory its child had meanwhile, other models it holds included; None where nobody knows."""
     threads: int | None = None
     """Inference threads of the model; None where it did not run."""
+    batch: int = 1
+    """How many photos shared the run of the model; their parts of its time are alike."""
 
     @property
     def cutout(self) -> Cutout | None:

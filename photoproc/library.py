@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from photoproc import child, presets
+from photoproc import child, child_files, presets
 from photoproc.blobs import Blobs
 from photoproc.child import Order
 from photoproc.engine import Engine
@@ -238,7 +238,9 @@ class Library:
 
     def finished(self, photo: Path, mask: Path, target: Path, asked: Finish) -> Finished:
         """Write what an API wants of a photo and its mask, in a child; raises InputError."""
-        answer = self._previewer.submit(child.finish, photo, mask, target, asked, self._limits.max_pixels)
+        answer = self._previewer.submit(
+            child_files.finish, photo, mask, target, asked, self._limits.max_pixels
+        )
         found = self._previewer.result(answer)
         if isinstance(found, Problem):
             raise InputError(found.code, found.message, found.advice)

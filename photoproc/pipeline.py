@@ -1,28 +1,29 @@
 """Photo bytes + recipe + model -> cutouts + timings. Runs in a child process."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from photoproc.errors import ServiceError
-from photoproc.imaging import certainty, compose, decode, edges, encode, framing, profiles
+from photoproc.errors import PhotoprocError, ServiceError
+from photoproc.imaging import certainty, compose, decode, edges, encode, profiles
 from photoproc.imaging.compose import Look, Samples
 from photoproc.jobs import Warn
 from photoproc.models import faces
-from photoproc.models.catalogue import ModelSpec
 from photoproc.models.matting import Matting
-from photoproc.models.providers import Choice
+from photoproc.models.providers import Choice, Limit
 from photoproc.models.vitmatte import ViTMatte
-from photoproc.parts import Colour, Edges, Face, Keep, Size
+from photoproc.parts import Colour, Edges, Face, Keep
 from photoproc.recipe import Recipe
 from photoproc.rendering import Layers, Made, Stopwatch, in_print, made
+from photoproc.work import Model, Options, Work, decoded, frames
 
 U8 = NDArray[np.uint8]
 Kept = TypeVar("Kept")
@@ -33,16 +34,6 @@ _LOOK_EFFORT = 0.25
 """How much of the work on edges a preview does: it is to come within half a second."""
 _LARGE = 16_000_000
 """Pixels of a photo with which a child has to be careful with memory."""
-_MAX_FACES = 40
-"""Cutouts of one photo at most: a report of more would not fit into a pipe in one piece."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A model and where its weights are on this machine."""
-
-    spec: ModelSpec
-    weights: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +42,8 @@ class Result:
 
     `mask_png` is the mask at the model's size where the model ran. `seconds` has a figure for each
     step that ran: decode, load, inference, certainty, edges, framing, compose, encode, preview.
-    `uncertainty` is that of `imaging.certainty`, where the recipe asks for it.
+    `uncertainty` is that of `imaging.certainty`, where the recipe asks for it. `batch` is how many photos
+    shared the run of the model, `limit` how many it takes where that was found out.
     """
 
     pictures: tuple[Made, ...]
@@ -60,6 +52,8 @@ class Result:
     provider: str
     warnings: tuple[Warn, ...]
     uncertainty: float | None = None
+    batch: int = 1
+    limit: Limit | None = None
 
 
 class Pipeline:
@@ -78,38 +72,26 @@ class Pipeline:
     def _faces(self) -> faces.FaceFinder:
         return faces.FaceFinder()
 
-    def run(
-        self,
-        photo: bytes,
-        recipe: Recipe,
-        model: Model | None,
-        *,
-        max_pixels: int,
-        mask_png: bytes | None = None,
-        background: Path | None = None,
-        refiner: Path | None = None,
-        uncertainty: float | None = None,
-        longest: int | None = None,
-        threads: int | None = None,
-        seconds: dict[str, float] | None = None,
-    ) -> Result:
+    def run(self, photo: bytes, recipe: Recipe, model: Model | None, **options: Unpack[Options]) -> Result:
         """Make the cutouts of a photo: one, or one a face.
 
-        `model` is None where the recipe keeps the background; `mask_png` is this model's mask of
-        this photo where it is known already (a damaged one is made again); `background` and `refiner`
-        are the files of the recipe's background picture and of ViTMatte's weights. `uncertainty` is what is
-        known already of this model and photo. With `longest` the photo is taken that small and only previews
-        are made, without a check of certainty. `threads` are the model's now. `seconds` is filled
-        step by step, for who wants to know them also of a run that fails. Raises PhotoError, ModelError, and
-        TaskError: `no_face` where the recipe skips photos without one, and what the recipe asks for in vain.
+        `model` is None where the recipe keeps the background. Raises PhotoError, ModelError, and TaskError:
+        `no_face` where the recipe skips photos without one, and what the recipe asks for in vain.
         """
-        clock = Stopwatch({} if seconds is None else seconds)
-        self._matting.threads = threads or self._threads
+        work = self.prepare(photo, recipe, model, **options)
+        self.find_masks([work])
+        return self.finish(work)
+
+    def prepare(self, photo: bytes, recipe: Recipe, model: Model | None, **options: Unpack[Options]) -> Work:
+        """The first third of `run`: decode the photo, and look for faces where the recipe wants any."""
+        given = options.get("seconds")
+        clock = Stopwatch({} if given is None else given)
+        self._matting.threads = options.get("threads") or self._threads
+        longest = options.get("longest")
         with clock.step("decode"):
             asked = recipe.size
-            pixels, recipe, scale = _decoded(photo, recipe, max_pixels=max_pixels, longest=longest)
+            pixels, recipe, scale = decoded(photo, recipe, max_pixels=options["max_pixels"], longest=longest)
         seen = None if longest is None else hashlib.blake2b(photo).digest()
-        warnings = list(pixels.warnings)
         found: list[faces.Face] = []
         if isinstance(recipe.framing, Face):
             with clock.step("framing"):
@@ -117,12 +99,67 @@ class Pipeline:
                 look = partial(self._faces.find, pixels.rgb, thorough=thorough)
                 found = self._once(("faces", seen, thorough), look)
                 if not found and recipe.framing.no_face != "keep":  # then it needs no mask either
-                    _frames(recipe, pixels, found, None, scale, asked)
-        alpha, fresh_mask, provider = pixels.alpha, None, ""
-        if model is not None:
-            # A preview's mask is kept for the job: it is made of the whole photo all the same.
-            whole = partial(decode.decode, photo, max_pixels=max_pixels) if seen else lambda: pixels
-            mask, fresh_mask, provider = self._mask_of(whole, model, mask_png, clock)
+                    frames(recipe, pixels, found, None, scale, asked)
+        known = options.get("mask_png")
+        return Work(
+            photo=photo,
+            recipe=recipe,
+            model=model,
+            options=options,
+            clock=clock,
+            pixels=pixels,
+            scale=scale,
+            asked=asked,
+            seen=seen,
+            faces=found,
+            mask=None if known is None or model is None else encode.from_mask_png(known),
+        )
+
+    def find_masks(self, works: Sequence[Work]) -> None:
+        """The second third: run the model, which is one and the same, where a mask is not known yet.
+
+        Where it can it runs once for all of them; each has its share of the time. What goes wrong is kept in
+        the work as its problem.
+        """
+        waiting = [work for work in works if work.model is not None and work.mask is None]
+        if not waiting or waiting[0].model is None:
+            return
+        model, lean = waiting[0].model, False
+        try:
+            self._load(model, waiting[0].clock, batch=len(waiting) > 1)
+            small = []
+            for work in waiting:
+                with work.clock.step("inference"):
+                    # A preview's mask is kept for the job: it is made of the whole photo all the same.
+                    max_pixels = work.options["max_pixels"]
+                    whole = decode.decode(work.photo, max_pixels=max_pixels) if work.seen else work.pixels
+                    small.append(compose.shrink_for_model(whole.rgb, model.spec.input_wh))
+                    # Of a large photo, or what the model ran in would be there beside its cutout.
+                    lean = lean or whole.rgb.shape[0] * whole.rgb.shape[1] >= _LARGE
+                    del whole
+            began = time.perf_counter()
+            found = self._matting.predict_each(small, model.spec, lean=lean)
+            share_s = (time.perf_counter() - began) / len(waiting)
+        except (PhotoprocError, MemoryError) as error:
+            for work in waiting:
+                work.problem = error
+            return
+        for work, one in zip(waiting, found, strict=True):
+            work.clock.add("inference", share_s)
+            if isinstance(one, Exception):
+                work.problem = one
+            else:
+                work.mask, work.made = one.mask, one
+
+    def finish(self, work: Work) -> Result:
+        """The last third: from the mask to the files."""
+        if work.problem is not None:
+            raise work.problem
+        pixels, recipe, clock, seen = work.pixels, work.recipe, work.clock, work.seen
+        model, mask, uncertainty = work.model, work.mask, work.options.get("uncertainty")
+        warnings = list(pixels.warnings)
+        alpha = pixels.alpha
+        if model is not None and mask is not None:
             if not recipe.certainty or seen:
                 uncertainty = None
             elif uncertainty is None:
@@ -130,60 +167,49 @@ class Pipeline:
             if uncertainty is not None and uncertainty >= certainty.NEEDS_LOOK:
                 warnings.append(_uncertain(uncertainty))
             effort = _LOOK_EFFORT if seen else 1.0
+            refiner = work.options.get("refiner")
             edged = partial(self._edged, pixels, mask, recipe.edges, refiner, clock, effort)
             alpha = self._once(("edges", seen, recipe.edges, model.spec), edged)
             if not (alpha > 127).any():
                 warnings.append(
                     Warn(code="nothing_left", message="The model found no subject; the cutout is empty.")
                 )
-        with clock.step("framing"):
-            frames = _frames(recipe, pixels, found, alpha, scale, asked)
-        with clock.step("compose"):
-            layers = self._layers(pixels, recipe, alpha, background, seen, model)
-        pictures = []
-        for frame in frames:
-            warnings += [warning for warning in frame.warnings if warning not in warnings]
-            output = in_print(recipe, frame)
-            several = len(recipe.models) > 1
-            pictures.append(
-                made(layers, frame, output, clock, warnings, small=longest is not None, compared=several)
-            )
+        pictures = self._pictures(work, alpha, warnings)
         return Result(
             pictures=tuple(pictures),
-            mask_png=fresh_mask,
+            mask_png=None if work.made is None else encode.to_png(work.made.mask),
             seconds=clock.seconds,
-            provider=provider,
+            provider="" if work.made is None else work.made.provider,
             warnings=tuple(warnings),
             uncertainty=uncertainty if model is not None else None,
+            batch=1 if work.made is None else work.made.batch,
+            limit=None if model is None else self._matting.limit(model.spec),
         )
 
-    def _mask_of(
-        self,
-        whole: Callable[[], decode.Pixels],
-        model: Model,
-        known_png: bytes | None,
-        clock: "Stopwatch",
-    ) -> tuple[U8, bytes | None, str]:
-        """The mask at the model's size, its PNG if it was made now, and the provider that made it."""
-        known = None if known_png is None else encode.from_mask_png(known_png)
-        if known is not None:
-            return known, None, ""
-        self._loaded(model, clock)
-        with clock.step("inference"):
-            rgb = whole().rgb
-            small = compose.shrink_for_model(rgb, model.spec.input_wh)
-            # Of a large photo, or what the model ran in would be there beside its cutout.
-            found = self._matting.predict(small, model.spec, lean=rgb.shape[0] * rgb.shape[1] >= _LARGE)
-        return found.mask, encode.to_png(found.mask), found.provider
+    def _pictures(self, work: Work, alpha: U8 | None, warnings: list[Warn]) -> list[Made]:
+        """The cutouts of a photo with this alpha of its subject."""
+        pixels, recipe, clock = work.pixels, work.recipe, work.clock
+        with clock.step("framing"):
+            planned = frames(recipe, pixels, work.faces, alpha, work.scale, work.asked)
+        with clock.step("compose"):
+            background = work.options.get("background")
+            layers = self._layers(pixels, recipe, alpha, background, work.seen, work.model)
+        small, several = work.seen is not None, len(recipe.models) > 1
+        pictures = []
+        for frame in planned:
+            warnings += [warning for warning in frame.warnings if warning not in warnings]
+            output = in_print(recipe, frame)
+            pictures.append(made(layers, frame, output, clock, warnings, small=small, compared=several))
+        return pictures
 
-    def _loaded(self, model: Model, clock: "Stopwatch") -> None:
-        if not self._matting.has(model.spec):
+    def _load(self, model: Model, clock: "Stopwatch", *, batch: bool = False) -> None:
+        if not self._matting.has(model.spec, batch=batch):
             with clock.step("load"):
-                self._matting.load(model.spec, model.weights)
+                self._matting.load(model.spec, model.weights, batch=batch)
 
     def _uncertainty(self, pixels: decode.Pixels, model: Model, mask: U8, clock: "Stopwatch") -> float:
         """How much the model disagrees with itself: it looks twice more."""
-        self._loaded(model, clock)
+        self._load(model, clock)
         with clock.step("certainty"):
             small = np.asarray(compose.shrink_for_model(pixels.rgb, model.spec.input_wh))
 
@@ -274,32 +300,6 @@ def _uncertain(uncertainty: float) -> Warn:
     return Warn(code="uncertain", message=message)
 
 
-def _decoded(
-    photo: bytes, recipe: Recipe, *, max_pixels: int, longest: int | None
-) -> tuple[decode.Pixels, Recipe, float]:
-    """The photo's pixels, its recipe, and how small both are, which is less than 1 for a preview."""
-    if longest is None:
-        wide = recipe.output.depth == "input" and recipe.output.format in ("png", "tiff")
-        return decode.decode(photo, max_pixels=max_pixels, deep=wide), recipe, 1.0
-    pixels, (width, _) = decode.decode_small(photo, longest=longest, max_pixels=max_pixels)
-    scale = pixels.rgb.shape[1] / width
-
-    def side(px: int | None) -> int | None:
-        return None if px is None else max(1, round(px * scale))
-
-    size = recipe.size
-    sides: dict[str, object] = {"width": side(size.width), "height": side(size.height)}
-    if size.width is not None and size.height is not None:  # exactly of that shape
-        sides = {"width": side(size.width), "height": None, "aspect": f"{size.width}:{size.height}"}
-    parts = {
-        "edges": {"shrink_px": recipe.edges.shrink_px * scale, "feather_px": recipe.edges.feather_px * scale},
-        "size": sides,
-        "output": {"longest": side(recipe.output.longest)},
-    }
-    changed = {part: getattr(recipe, part).model_copy(update=fields) for part, fields in parts.items()}
-    return pixels, recipe.model_copy(update=changed), scale
-
-
 def _colours(pixels: decode.Pixels) -> Samples:
     """All the bits there are."""
     return pixels.rgb if pixels.deep is None else cast(Samples, pixels.deep)
@@ -309,32 +309,3 @@ def _opaque_srgb(data: bytes) -> U8:
     pixels = decode.decode(data, max_pixels=100_000_000)
     white = Look(background=Colour())
     return profiles.to_srgb(encode.to_8bit(compose.compose(pixels.rgb, pixels.alpha, white)), pixels.icc)
-
-
-def _frames(
-    recipe: Recipe,
-    pixels: decode.Pixels,
-    found: list[faces.Face],
-    alpha: U8 | None,
-    scale: float,
-    asked: Size,
-) -> list[framing.Frame]:
-    """Where to cut; the largest faces where there are too many. `asked` is the size before it was scaled."""
-    frames = framing.plan(
-        recipe.framing,
-        recipe.size,
-        longest=recipe.output.longest,
-        photo_wh=(pixels.rgb.shape[1], pixels.rgb.shape[0]),
-        faces=found,
-        alpha=alpha,
-        told_as=1 / scale,
-        told_size=asked,
-    )
-    if len(frames) > _MAX_FACES:
-        message = f"{len(frames)} faces were found; the {_MAX_FACES} largest have a cutout."
-        warning = Warn(code="too_many_faces", message=message)
-        frames = [
-            replace(frames[0], warnings=(*frames[0].warnings, warning)),
-            *frames[1:_MAX_FACES],
-        ]
-    return frames

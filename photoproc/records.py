@@ -42,6 +42,8 @@ class Outcome:
     mask_from_cache: bool = False
     peak_bytes: int | None = None
     threads: int | None = None
+    batch: int = 1
+    """How many photos shared the run of the model: its time is their part of that."""
     weights_id: str = ""
     uncertainty: float | None = None
 

@@ -214,4 +214,8 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+            self.add(name, time.perf_counter() - started)
+
+    def add(self, name: str, took_s: float) -> None:
+        """Count in what was timed elsewhere."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + took_s

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     """True: a model fails rather than run on anything else."""
     gpu_memory_mb: int = Field(default=0, ge=0)
     """What each loaded model may take of a graphics card's memory; 0 means no bound."""
+    gpu_batch: int = Field(default=4, ge=1, le=64)
+    """Photos that a graphics card is given for one run at most."""
     lease_s: float = Field(default=10.0, gt=0)
     """A server that has not shown a heartbeat for this long loses its running tasks."""
 

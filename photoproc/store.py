@@ -463,4 +463,5 @@ def _as_kept(task: Task, kept: Mapping[str, Any]) -> Task:
         finished_at=kept.get("finished_at"),
         peak_bytes=outcome.get("peak_bytes"),  # earlier versions did not measure it
         threads=outcome.get("threads"),
+        batch=outcome.get("batch", 1),
     )

@@ -20,8 +20,9 @@ from photoproc.errors import PhotoprocError
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.models.weights import Weights
 from photoproc.parts import FACE_PRESETS
-from photoproc.pipeline import Model, Pipeline, Result
+from photoproc.pipeline import Pipeline, Result
 from photoproc.recipe import Recipe
+from photoproc.work import Model
 from tests.pictures import encoded, opened_sample, sample
 
 _CELL = 250

@@ -36,6 +36,9 @@ class FakeClock:
 class FakeEngine:
     """Holds calls until a test runs, breaks or crashes them; `immediate` runs them at once."""
 
+    there: tuple[str, ...] = ("CPUExecutionProvider",)
+    """What it says there is to run models on."""
+
     def __init__(self, capacity: int = 2, *, immediate: bool = False) -> None:
         self._capacity = capacity
         self._immediate = immediate
@@ -109,7 +112,7 @@ class FakeEngine:
         return []
 
     def providers(self) -> tuple[str, ...]:
-        return ("CPUExecutionProvider",)
+        return self.there
 
     def stop(self) -> None:
         self._stopped = True

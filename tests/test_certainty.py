@@ -21,8 +21,9 @@ from photoproc.jobs import Job, TaskState, Warn
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.models.matting import Matting
 from photoproc.parts import Keep
-from photoproc.pipeline import Model, Pipeline, Result
+from photoproc.pipeline import Pipeline, Result
 from photoproc.recipe import Recipe
+from photoproc.work import Model
 from tests.api.support import Api, local
 from tests.hidden import BLURRED, CLEAR, HIDDEN, U8, auc, clear, in_noise
 from tests.long import LONG

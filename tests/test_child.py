@@ -12,7 +12,7 @@ import pytest
 import pyvips
 from PIL import Image
 
-from photoproc import child
+from photoproc import child, child_files
 from photoproc.child import Order, Report, Written
 from photoproc.errors import Problem
 from photoproc.imaging.decode import PhotoInfo
@@ -151,9 +151,12 @@ def test_running_out_of_memory_is_a_problem_with_advice(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Pipeline:
-        def run(self, *_: object, seconds: dict[str, float], **__: object) -> None:
+        def prepare(self, *_: object, seconds: dict[str, float], **__: object) -> None:
             seconds["decode"] = 1.5
             raise error
+
+        def find_masks(self, works: list[object]) -> None:
+            assert not works
 
     kept = cache(Pipeline)
     monkeypatch.setattr(child, "_pipeline", kept)
@@ -168,7 +171,7 @@ def test_an_error_nobody_knows_is_raised_and_not_taken_for_want_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Pipeline:
-        def run(self, *_: object, **__: object) -> None:
+        def prepare(self, *_: object, **__: object) -> None:
             raise cv2.error("OpenCV(4.14.0) resize.cpp:1: error: (-215:Assertion failed)")
 
     monkeypatch.setattr(child, "_pipeline", Pipeline)
@@ -179,8 +182,8 @@ def test_an_error_nobody_knows_is_raised_and_not_taken_for_want_of_memory(
 def test_reading_a_header_answers_with_the_photo_or_the_problem(tmp_path: Path) -> None:
     path = tmp_path / "photo"
     path.write_bytes(encoded(picture(20, 10), "PNG"))
-    assert child.inspect(path, "a.png", 1000) == PhotoInfo(format="PNG", size_wh=(20, 10), warnings=())
-    problem = child.inspect(path, "a.png", 100)
+    assert child_files.inspect(path, "a.png", 1000) == PhotoInfo(format="PNG", size_wh=(20, 10), warnings=())
+    problem = child_files.inspect(path, "a.png", 100)
     assert isinstance(problem, Problem)
     assert problem.code == "photo_too_large"
 
@@ -189,7 +192,7 @@ def test_a_thumbnail_has_the_photos_profile(tmp_path: Path) -> None:
     photo, target = tmp_path / "photo", tmp_path / "small.webp"
     profile = srgb_profile()  # which has the second it was made in
     photo.write_bytes(encoded(picture(500, 300), "JPEG", icc_profile=profile))
-    assert child.thumbnail(photo, target, 240, 1_000_000) is None
+    assert child_files.thumbnail(photo, target, 240, 1_000_000) is None
     with Image.open(target) as small:
         assert small.info["icc_profile"] == profile
 
@@ -197,20 +200,20 @@ def test_a_thumbnail_has_the_photos_profile(tmp_path: Path) -> None:
 def test_a_thumbnail_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     photo, target = tmp_path / "photo", tmp_path / "small.webp"
     photo.write_bytes(encoded(picture(500, 300), "JPEG"))
-    assert child.thumbnail(photo, target, 240, 1_000_000) is None
+    assert child_files.thumbnail(photo, target, 240, 1_000_000) is None
     with Image.open(target) as small:
         assert max(small.size) == 240
     photo.write_bytes(b"no picture")
-    problem = child.thumbnail(photo, tmp_path / "other.webp", 240, 1_000_000)
+    problem = child_files.thumbnail(photo, tmp_path / "other.webp", 240, 1_000_000)
     assert problem is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photo", "small.webp"]
 
 
 def test_a_thumbnail_of_a_photo_that_was_dropped_meanwhile_is_not_found(tmp_path: Path) -> None:
-    gone = child.thumbnail(tmp_path / "photo", tmp_path / "small.webp", 240, 1_000_000)
+    gone = child_files.thumbnail(tmp_path / "photo", tmp_path / "small.webp", 240, 1_000_000)
     photo = tmp_path / "photo"
     photo.write_bytes(encoded(picture()))
-    homeless = child.thumbnail(photo, tmp_path / "dropped" / "small.webp", 240, 1_000_000)
+    homeless = child_files.thumbnail(photo, tmp_path / "dropped" / "small.webp", 240, 1_000_000)
     assert [problem and problem.code for problem in (gone, homeless)] == ["not_found", "not_found"]
 
 

@@ -11,8 +11,9 @@ from skimage.metrics import structural_similarity
 
 from photoproc.imaging.encode import to_png
 from photoproc.models.catalogue import CATALOGUE
-from photoproc.pipeline import Model, Pipeline, Result
+from photoproc.pipeline import Pipeline, Result
 from photoproc.recipe import Recipe
+from photoproc.work import Model
 from tests.pictures import encoded
 
 WIDTH, HEIGHT, RADIUS, CENTRE = 480, 320, 90, (200, 170)

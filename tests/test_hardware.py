@@ -4,7 +4,7 @@ import pytest
 import structlog
 
 from photoproc.hardware import Hardware
-from photoproc.models.providers import Choice
+from photoproc.models.providers import Choice, Limit
 from tests.fakes import FakeEngine
 from tests.pretended import CPU, CUDA
 
@@ -86,3 +86,32 @@ def test_on_a_cluster_the_workers_settings_count_and_not_the_servers() -> None:
     hardware.look()
     hardware.ran("u2net", CPU)
     assert (code(hardware), hardware.state().chosen) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("choice", "there", "ran", "limits", "at_once"),
+    [
+        (Choice(), (CUDA, CPU), "", (), 4),
+        (Choice(), (CUDA, CPU), CUDA, (), 4),
+        (Choice(), (CUDA, CPU), CPU, (), 1),
+        (Choice(), (), "", (), 1),
+        (Choice(), (CPU,), "", (), 1),
+        (Choice(name="cpu"), (CUDA, CPU), "", (), 1),
+        (Choice(name="rocm"), ("MIGraphXExecutionProvider", CPU), "", (), 1),
+        (None, (CUDA, CPU), CUDA, (), 1),
+        (Choice(), (CUDA, CPU), CUDA, (2,), 2),
+        (Choice(), (CUDA, CPU), CUDA, (3, 1, 2), 1),
+        (Choice(), (CUDA, CPU), CUDA, (64,), 4),
+    ],
+)
+def test_several_photos_at_once_are_for_a_card_of_this_machine_as_far_as_the_model_takes_them(
+    choice: Choice | None, there: tuple[str, ...], ran: str, limits: tuple[int, ...], at_once: int
+) -> None:
+    engine = Machine()
+    engine.there = there
+    hardware = Hardware(engine, choice)
+    hardware.look()
+    hardware.ran("u2net", ran)
+    for photos in limits:
+        hardware.limited("u2net", Limit(photos=photos, why="of memory"))
+    assert hardware.at_once("u2net", 4) == at_once

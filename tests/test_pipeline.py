@@ -18,10 +18,11 @@ from PIL import Image, ImageOps
 from photoproc.errors import ModelError, PhotoError, PhotoprocError, TaskError
 from photoproc.models.catalogue import CATALOGUE
 from photoproc.parts import Colour, Face, Keep, Picture, Size, Transparent
-from photoproc.pipeline import Model, Pipeline, Result
+from photoproc.pipeline import Pipeline, Result
 from photoproc.recipe import Recipe
 from photoproc.rendering import Made
 from photoproc.samples import sample_photos
+from photoproc.work import Model
 from tests.models import tiny_onnx
 from tests.models.support import mean_error, soft_iou, spec_for, weights_file
 from tests.pictures import (

@@ -3,7 +3,7 @@
 import io
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -165,10 +165,10 @@ def test_a_hold_begins_only_after_what_is_being_claimed(
     claiming, go_on, held = threading.Event(), threading.Event(), threading.Event()
     real = world.worker._launch
 
-    def slow(claim: Claim) -> bool:
+    def slow(claims: Sequence[Claim]) -> bool:
         claiming.set()
         assert go_on.wait(20)
-        return real(claim)
+        return real(claims)
 
     monkeypatch.setattr(world.worker, "_launch", slow)
 

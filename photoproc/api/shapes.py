@@ -174,7 +174,8 @@ class TaskOut(Shape):
     """One photo with one model. `output` to `sha256` and the links are of the first of its cutouts.
 
     `peak_bytes` is the most memory its child had meanwhile, whatever other models it holds included;
-    `threads` are those of the model's inference, where it ran.
+    `threads` are those of the model's inference, where it ran; `batch` is how many photos shared its run on
+    a graphics card, which took each of them its part of the time.
     `uncertainty` is how much the model disagrees with itself about the photo, 0 to 1, where the recipe asks.
     """
 
@@ -192,6 +193,7 @@ class TaskOut(Shape):
     finished_at: datetime | None
     peak_bytes: int | None
     threads: int | None
+    batch: int
     output: str | None
     size_wh: Pair | None
     byte_count: int | None
@@ -350,6 +352,7 @@ def task_out(job: jobs.Job, task: jobs.Task, token: str) -> TaskOut:
         finished_at=moment(task.finished_at),
         peak_bytes=task.peak_bytes,
         threads=task.threads,
+        batch=task.batch,
         output=first.output if first else None,
         size_wh=first.size_wh if first else None,
         byte_count=first.byte_count if first else None,

@@ -3,6 +3,7 @@
     <folder>/<weights>-<what runs them>/graph.onnx      how they are computed
     <folder>/<weights>-<what runs them>/weights.bin     their numbers, laid out as this processor wants them
     <folder>/<weights>-<what runs them>/sha256.json     the checksums of the two
+    <folder>/<weights>-batch/…                          for a card: the weights, for any number of pictures
 
 A prepared model is loaded in a moment, and its numbers are mapped from the file: all processes that run it
 share one copy. They are what onnxruntime makes of the same file each time it loads it, so masks are the same.
@@ -14,6 +15,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from typing import Any
 import onnxruntime
 
 from photoproc.models.catalogue import ModelSpec
+from photoproc.models.onnx_file import free_batch, has_fixed_batch
 from photoproc.models.sessions import of_onnxruntime, session_options
 from photoproc.models.weights import digest
 
@@ -39,16 +42,21 @@ def prepared(weights: Path, spec: ModelSpec, folder: Path) -> Path | None:
     None where it cannot be kept: then the weights themselves are loaded, as onnxruntime's errors about
     them are for whoever does that.
     """
-    place = folder / f"{spec.weights_id}-{_what_runs()}"
+    return _kept(folder / f"{spec.weights_id}-{_what_runs()}", weights, _prepare)
+
+
+def for_batches(weights: Path, spec: ModelSpec, folder: Path) -> Path | None:
+    """These weights, which were verified, in a file that runs any number of pictures at once.
+
+    It is their own where it does already; else a copy in which just that is changed, made now where there is
+    none yet. None where it cannot be kept or changed.
+    """
     try:
-        if not _is_whole(place):
-            _make(weights, place)
-        os.utime(place)
-    except Exception as error:
-        if isinstance(error, OSError) or of_onnxruntime(error):
-            return None
-        raise
-    return place / _GRAPH
+        if not has_fixed_batch(weights):
+            return weights
+    except (OSError, ValueError):
+        return None
+    return _kept(folder / f"{spec.weights_id}-batch", weights, _free)
 
 
 def options_for(options: Any) -> Any:
@@ -69,10 +77,22 @@ def _what_runs() -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
+def _kept(place: Path, weights: Path, write: Callable[[Path, Path], None]) -> Path | None:
+    try:
+        if not _is_whole(place):
+            _make(weights, place, write)
+        os.utime(place)
+    except Exception as error:
+        if isinstance(error, OSError | ValueError) or of_onnxruntime(error):
+            return None
+        raise
+    return place / _GRAPH
+
+
 def _is_whole(place: Path) -> bool:
     try:
         sums = json.loads((place / _SUMS).read_text())
-        whole = all(digest(place / name, "sha256") == sums[name] for name in (_GRAPH, _NUMBERS))
+        whole = _GRAPH in sums and all(digest(place / name, "sha256") == sums[name] for name in sums)
     except (OSError, ValueError, KeyError, TypeError):
         whole = False
     if not whole:
@@ -80,7 +100,7 @@ def _is_whole(place: Path) -> bool:
     return whole
 
 
-def _make(weights: Path, place: Path) -> None:
+def _make(weights: Path, place: Path, write: Callable[[Path, Path], None]) -> None:
     """Prepare it beside and move it into its place; who comes first of two is kept."""
     folder = place.parent
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -91,12 +111,8 @@ def _make(weights: Path, place: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(mode=0o700)
-        options = session_options(1)
-        options.optimized_model_filepath = str(part / _GRAPH)
-        for name, value in {"file_name": _NUMBERS, "min_size_in_bytes": str(_LEAST_MAPPED_BYTES)}.items():
-            options.add_session_config_entry(f"session.optimized_model_external_initializers_{name}", value)
-        onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
-        sums = {name: digest(part / name, "sha256") for name in (_GRAPH, _NUMBERS)}
+        write(weights, part)
+        sums = {file.name: digest(file, "sha256") for file in sorted(part.iterdir())}
         (part / _SUMS).write_text(json.dumps(sums))
         for name in (*sums, _SUMS):
             with (part / name).open("rb") as file:
@@ -108,6 +124,18 @@ def _make(weights: Path, place: Path) -> None:
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _prepare(weights: Path, part: Path) -> None:
+    options = session_options(1)
+    options.optimized_model_filepath = str(part / _GRAPH)
+    for name, value in {"file_name": _NUMBERS, "min_size_in_bytes": str(_LEAST_MAPPED_BYTES)}.items():
+        options.add_session_config_entry(f"session.optimized_model_external_initializers_{name}", value)
+    onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+
+
+def _free(weights: Path, part: Path) -> None:
+    free_batch(weights, part / _GRAPH)
 
 
 def _forget(folder: Path) -> None:

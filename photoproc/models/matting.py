@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,14 @@ from PIL import Image
 
 from photoproc import machine
 from photoproc.errors import ModelError
+from photoproc.models.batches import Ran, fed, in_runs, read, why_not
 from photoproc.models.catalogue import LOADED_MB, ModelSpec
-from photoproc.models.graphs import options_for, prepared
+from photoproc.models.graphs import for_batches, options_for, prepared
 from photoproc.models.network import NetworkSession
-from photoproc.models.providers import CPU, Choice
+from photoproc.models.providers import BATCHING, CPU, Choice, Limit
 from photoproc.models.sessions import (
     Session,
+    available,
     of_onnxruntime,
     out_of_memory,
     providers_for,
@@ -42,6 +44,8 @@ class Prediction:
     mask: NDArray[np.uint8]
     provider: str
     """The execution provider that ran, as onnxruntime names it."""
+    batch: int = 1
+    """How many pictures shared the run."""
 
 
 class Matting:
@@ -61,24 +65,39 @@ class Matting:
         self._sessions: dict[tuple[ModelSpec, int], Any] = {}
         self._prepared: dict[ModelSpec, Path] = {}
         """Of loaded models, which need no second check to be loaded for other threads."""
+        self._limits: dict[ModelSpec, Limit] = {}
+
+    def limit(self, spec: ModelSpec) -> Limit | None:
+        """How many pictures a model takes in one run at most, where that was found out; on a card only."""
+        return self._limits.get(spec)
 
     def _place(self, spec: ModelSpec) -> tuple[ModelSpec, int]:
         return spec, self.threads if threads_matter(self._choice) else 0
 
-    def has(self, spec: ModelSpec) -> bool:
-        """Whether the model is loaded, for so many threads where these matter."""
-        return self._place(spec) in self._sessions
+    def has(self, spec: ModelSpec, *, batch: bool = False) -> bool:
+        """Whether the model is loaded, for so many threads where these matter.
 
-    def load(self, spec: ModelSpec, weights: Path) -> None:
+        And, with `batch`, so that it takes several pictures in one run, if it can do that here at all.
+        """
+        session = self._sessions.get(self._place(spec))
+        return session is not None and (
+            not batch or session.inner_session.batched or not self._may_batch(spec)
+        )
+
+    def load(self, spec: ModelSpec, weights: Path, *, batch: bool = False) -> None:
         """Load a model, and let go of those used longest ago where they are too many.
 
-        Raises ModelError weights_checksum, weights_unreadable, weights_changed, provider_missing or
-        model_broken, and MemoryError.
+        With `batch` so that it takes several pictures in one run, where it can. Raises ModelError
+        weights_checksum, weights_unreadable, weights_changed, provider_missing or model_broken, and
+        MemoryError.
         """
+        place = self._place(spec)
+        self._sessions.pop(place, None)
         while self._sessions and sum(one.download_mb for one in (*self._loaded(), spec)) > LOADED_MB:
             del self._sessions[next(iter(self._sessions))]
         self._prepared = {one: path for one, path in self._prepared.items() if one in self._loaded()}
-        self._sessions[self._place(spec)] = self._session(spec, weights)
+        session = self._batched(spec, weights) if batch and self._may_batch(spec) else None
+        self._sessions[place] = session or self._session(spec, weights)
         machine.trim()  # a third of what loading takes is only for loading
 
     def _loaded(self) -> list[ModelSpec]:
@@ -90,50 +109,90 @@ class Matting:
         `lean`: what the run takes is given back at once. Raises ModelError model_broken or provider_missing,
         and MemoryError.
         """
+        [found] = self.predict_each([picture], spec, lean=lean)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def predict_each(
+        self, pictures: Sequence[Image.Image], spec: ModelSpec, *, lean: bool = False
+    ) -> list[Prediction | Exception]:
+        """The same of several pictures, in one run where the model was loaded for that, on a card.
+
+        What is raised for one of them stands in its place; for all of them provider_missing is raised.
+        """
         place = self._place(spec)
         session = self._sessions[place] = self._sessions.pop(place)  # the order is that of their last use
-        session.inner_session.lean = lean
+        inner = session.inner_session
+        inner.lean = lean
+        most = self._limits[spec].photos if spec in self._limits else len(pictures)
+        if not inner.batched or inner.get_providers()[0] not in BATCHING:
+            most = 1
         try:
-            # A model that sees the same everywhere gives 0/0, which becomes an empty mask.
-            with np.errstate(invalid="ignore", divide="ignore"):
-                mask = np.asarray(session.predict(picture)[0].convert("L"))
+            each = [fed(session, picture) for picture in pictures]
         except Exception as error:
-            if out_of_memory(error):
-                raise MemoryError(str(error)) from error
-            if isinstance(error, ModelError):  # a custom model's, which says more
+            told = _told(error, spec)
+            if told is error:
                 raise
-            if of_onnxruntime(error) or isinstance(error, ValueError | IndexError):
-                raise ModelError(
-                    "model_broken",
-                    f"The model {spec.name} could not run on this photo.",
-                    "Choose another model.",
-                ) from error
-            raise
+            raise told from error
+        ran = in_runs(session, each, most, partial(self._lower, spec))
         try:
-            provider = ran_on(session.inner_session, self._choice, spec.name)
+            provider = ran_on(inner, self._choice, spec.name)
         except ModelError:  # it gave the provider up in this run: the next task may have better luck
             del self._sessions[place]
             raise
-        return Prediction(mask=mask, provider=provider)
+        return [
+            _predicted(session, picture, one, spec, provider)
+            for picture, one in zip(pictures, ran, strict=True)
+        ]
+
+    def _lower(self, spec: ModelSpec, photos: int) -> None:
+        self._limits[spec] = Limit(photos=photos, why="there is too little memory for more photos at once")
+
+    def _may_batch(self, spec: ModelSpec) -> bool:
+        limit = self._limits.get(spec)
+        on_card = self._choice.of(available()) in BATCHING
+        return on_card and self._graphs is not None and (limit is None or limit.photos > 1)
+
+    def _batched(self, spec: ModelSpec, weights: Path) -> Any | None:
+        """A session that takes several pictures in one run; None, and a limit, where the model cannot."""
+        assert self._graphs is not None
+        verify(weights, spec)
+        path, why = for_batches(weights, spec, self._graphs), "its file cannot be changed for that"
+        if path is not None:
+            try:
+                session = self._ready(spec, path, batched=True)
+            except ModelError as error:
+                if error.problem.code == "provider_missing":
+                    raise
+                why = "onnxruntime cannot load it for more than one"
+            else:
+                on_card = session.inner_session.get_providers()[0] in BATCHING
+                why = why_not(session, spec.input_wh) if on_card else ""
+                if not why:
+                    return session
+        self._limits[spec] = Limit(photos=1, why=why)
+        return None
 
     def _session(self, spec: ModelSpec, weights: Path) -> Any:
+        if providers_for(self._choice) == [CPU] and self._graphs is not None:  # which they are prepared for
+            session = self._of_prepared(spec, weights, self._graphs)
+            if session is not None:
+                return session
+        verify(weights, spec)
+        return self._ready(spec, weights)
+
+    def _ready(self, spec: ModelSpec, path: Path, *, is_prepared: bool = False, batched: bool = False) -> Any:
+        """A session of a file that was verified."""
         providers = providers_for(self._choice, threads=self.threads)
-        on_cpu = providers == [CPU]
         small = not spec.custom and max(spec.input_wh) <= _SMALL_SIDE
-        options = partial(session_options, self.threads, shared=small and on_cpu)
-        session = None
-        if on_cpu and self._graphs is not None:  # which they are prepared for
-            session = self._of_prepared(spec, weights, self._graphs, options)
-        if session is None:
-            verify(weights, spec)
-            session = self._opened(spec, weights, options(), providers)
-        session.inner_session = Session(session.inner_session)
+        options = session_options(self.threads, shared=small and providers == [CPU])
+        session = self._opened(spec, path, options_for(options) if is_prepared else options, providers)
+        session.inner_session = Session(session.inner_session, batched=batched)
         ran_on(session.inner_session, self._choice, spec.name)
         return session
 
-    def _of_prepared(
-        self, spec: ModelSpec, weights: Path, folder: Path, options: Callable[[], Any]
-    ) -> Any | None:
+    def _of_prepared(self, spec: ModelSpec, weights: Path, folder: Path) -> Any | None:
         """A session of the prepared model; None where it has none, or it is lost meanwhile."""
         graph = self._prepared.get(spec)
         if graph is None:
@@ -142,7 +201,7 @@ class Matting:
             if graph is None:
                 return None
         try:
-            session = self._opened(spec, graph, options_for(options()), [CPU])
+            session = self._ready(spec, graph, is_prepared=True)
         except ModelError:
             self._prepared.pop(spec, None)
             return None
@@ -174,6 +233,34 @@ class Matting:
                     else "Delete the file and download it again on the System page.",
                 ) from error
             raise
+
+
+def _predicted(
+    session: Any, picture: Image.Image, ran: Ran, spec: ModelSpec, provider: str
+) -> Prediction | Exception:
+    if isinstance(ran.found, Exception):
+        return _told(ran.found, spec)
+    try:
+        mask = read(session, picture, ran.found)
+    except (ModelError, MemoryError, ValueError, IndexError) as error:
+        return _told(error, spec)
+    return Prediction(mask=mask, provider=provider, batch=ran.shared)
+
+
+def _told(error: Exception, spec: ModelSpec) -> Exception:
+    """What is said of an error in a run; raises what is none of onnxruntime's or the model's."""
+    if isinstance(error, MemoryError | ModelError):  # a custom model's, which says more
+        return error
+    if out_of_memory(error):
+        told: Exception = MemoryError(str(error))
+    elif of_onnxruntime(error) or isinstance(error, ValueError | IndexError):
+        told = ModelError(
+            "model_broken", f"The model {spec.name} could not run on this photo.", "Choose another model."
+        )
+    else:
+        raise error
+    told.__cause__ = error
+    return told
 
 
 def _rembg_sessions() -> dict[str, Any]:

@@ -20,7 +20,7 @@ _TYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tenso
 
 
 class NetworkSession:
-    """A loaded custom model, used as rembg's sessions are: `predict` and `inner_session`."""
+    """A loaded custom model, used as rembg's sessions are: `predict`, `normalize` and `inner_session`."""
 
     def __init__(self, weights: Path, spec: ModelSpec, options: Any, providers: Sequence[Any]) -> None:
         """Load it. Raises ModelError custom_shape, and what onnxruntime does."""
@@ -35,9 +35,12 @@ class NetworkSession:
 
         Raises ModelError custom_shape or custom_values where the output is none, and what onnxruntime does.
         """
-        values = fed(np.asarray(picture.convert("RGB")), self._network).astype(self._type)
-        (found,) = self.inner_session.run([self._output], {self._input: values})
+        (found,) = self.inner_session.run([self._output], self.normalize(picture))
         return [Image.fromarray(mask_of(found, self._spec))]
+
+    def normalize(self, picture: Image.Image) -> dict[str, NDArray[np.floating[Any]]]:
+        """What the network is given, by the name of its input."""
+        return {self._input: fed(np.asarray(picture.convert("RGB")), self._network).astype(self._type)}
 
 
 def fed(rgb: U8, network: Network) -> F32:

@@ -14,6 +14,10 @@ CPU = "CPUExecutionProvider"
 ON_THE_PROCESSOR = (CPU, "OpenVINOExecutionProvider")
 """Where threads matter; Intel's may run on a card as well, but not unless it is told to."""
 
+BATCHING = ("CUDAExecutionProvider", "ROCMExecutionProvider")
+"""Cards that are given several photos in one run. MIGraphX compiles a model anew for each size of a batch,
+and CoreML and DirectML want sizes that are fixed."""
+
 _BY_NAME: Mapping[str, tuple[str, ...]] = {
     "cpu": (CPU,),
     "cuda": ("CUDAExecutionProvider",),
@@ -97,6 +101,14 @@ class Choice:
             advice="Look at the server's log for the library that is missing, often CUDA or cuDNN in another "
             f"version, or for a lack of memory on the card; {then}",
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """How many photos a model takes in one run at most, and why not more."""
+
+    photos: int
+    why: str
 
 
 def label(provider: str) -> str:

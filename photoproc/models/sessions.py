@@ -9,6 +9,11 @@ from photoproc import machine
 from photoproc.errors import ModelError, Problem
 from photoproc.models.providers import CPU, ON_THE_PROCESSOR, Choice
 
+_NO_MEMORY = (
+    *("bad_alloc", "bad allocation", "Failed to allocate", "out of memory", "OUT_OF_MEMORY", "ALLOC_FAILED"),
+    "is smaller than requested bytes",  # the bound on a card's memory
+)
+
 
 def session_options(threads: int, *, shared: bool = False) -> Any:
     """How onnxruntime is to run a model: so many threads, silent, without memory patterns, which would
@@ -34,8 +39,10 @@ def session_options(threads: int, *, shared: bool = False) -> Any:
 class Session:
     """A session of onnxruntime whose runs can give their memory back at once."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, *, batched: bool = False) -> None:
         self._session = session
+        self.batched = batched
+        """Whether it takes several pictures in one run."""
         self.lean = False
         """Whether it does: zeroing it anew then takes a sixth of u2net's time."""
 
@@ -118,7 +125,4 @@ def out_of_memory(error: Exception) -> bool:
     """Whether it is onnxruntime's way to say that memory ran out, also for its threads."""
     if isinstance(error, RuntimeError) and "Cannot allocate memory" in str(error):
         return True
-    return of_onnxruntime(error) and any(
-        word in str(error)
-        for word in ("bad_alloc", "bad allocation", "Failed to allocate", "out of memory", "ALLOC_FAILED")
-    )
+    return of_onnxruntime(error) and any(word in str(error) for word in _NO_MEMORY)

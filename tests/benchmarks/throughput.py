@@ -7,6 +7,9 @@ JPEG bytes in, transparent PNG out, the same photos for all, taken in turn (A B 
 the settings choose (PHOTOPROC_PROVIDER), rembg's on what rembg chooses. The ceiling is cores ÷ the time of
 one bare inference on one thread, on a card 1 ÷ that of one; `alone` is one photo with nothing else to do,
 `of bare` that beside one bare inference on all cores. Models are loaded and warm before the clock runs.
+
+On a card photos share runs as in any server (PHOTOPROC_GPU_BATCH); `batch` is how many did, in the mean. Give
+it `--photos 16` or more there. The ceiling is that of single runs all the same.
 """
 
 import argparse
@@ -64,8 +67,8 @@ class Peer:
         return pipe
 
 
-def run_photoproc(made: Runtime, model: str, files: list[Path]) -> tuple[float, dict[str, float]]:
-    """Seconds from submit to last cutout, and the mean of each step."""
+def run_photoproc(made: Runtime, model: str, files: list[Path]) -> tuple[float, float, dict[str, float]]:
+    """Seconds from submit to last cutout, and the means of how many shared a run, and of each step."""
     service = made.service
     batch = service.new_batch()
     photos = [
@@ -82,30 +85,31 @@ def run_photoproc(made: Runtime, model: str, files: list[Path]) -> tuple[float, 
     assert not any(task.mask_from_cache for task in tasks)
     steps = {step: statistics.mean(task.seconds.get(step, 0.0) for task in tasks) for step in STEPS}
     service.delete(job.id)
-    return took, steps
+    return took, statistics.mean(task.batch for task in tasks), steps
 
 
 def measure(
     made: Runtime, peer: Peer, model: str, megapixels: float, photos: int, rounds: int
 ) -> dict[str, Any]:
     """One row: medians over the rounds, in each of which everybody has the same photos."""
-    found: dict[str, list[float]] = {what: [] for what in (*PEERS, "photoproc", "alone_s")}
+    found: dict[str, list[float]] = {what: [] for what in (*PEERS, "photoproc", "batch", "alone_s")}
     steps: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         for lap in range(rounds + 1):
             files = [
                 Path(folder) / f"{lap}-{n}.jpg"
-                for n in range(photos + 1 if lap else made.settings.max_concurrent)
+                for n in range(photos + 1 if lap else 2 * made.settings.max_concurrent)
             ]
             for number, file in enumerate(files):
                 file.write_bytes(jpeg(megapixels, seed=1000 * lap + number))
             alone, files = files[:1] if lap else [], files[1:] if lap else files
             names = [str(file) for file in files]
             others = {what: peer.ask([what, names]) for what in PEERS}
-            own, detail = run_photoproc(made, model, files)
+            own, batch, detail = run_photoproc(made, model, files)
             if lap:  # the first lap warms everybody up
                 for what, took in {**others, "photoproc": own}.items():
                     found[what].append(photos / took)
+                found["batch"].append(batch)
                 found["alone_s"].append(run_photoproc(made, model, alone)[0])
                 steps.append(detail)
     return {
@@ -183,6 +187,7 @@ def report(found: dict[str, Any]) -> None:
             *(f"{row[what]:.2f}" for what in (*PEERS, "photoproc")),
             f"{row['photoproc'] / row['remove']:.2f}×",
             f"{row['photoproc'] / limit:.0%}",
+            f"{row['batch']:.1f}",
             f"{row['alone_s']:.2f}",
             f"{row['alone_s'] / alone:.2f}×",
             *(f"{row['steps_s'][step] * 1000:.0f}" for step in STEPS if step != "load"),
@@ -195,6 +200,7 @@ def report(found: dict[str, Any]) -> None:
         "photoproc/s",
         "ratio",
         "of ceiling",
+        "batch",
         "alone s",
         "of bare",
     ]

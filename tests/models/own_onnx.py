@@ -62,6 +62,21 @@ def two_outputs() -> bytes:
     return _model(nodes + given + made)
 
 
+def mixing() -> bytes:
+    """The mean of the channels, and that of all pictures of a run added."""
+    nodes = _node("ReduceMean", ["x"], ["mean"], _ints("axes", [1]) + _int("keepdims", 1))
+    nodes += _node("ReduceMean", ["mean"], ["all"], _ints("axes", [0]) + _int("keepdims", 1))
+    return _model(nodes + _node("Add", ["mean", "all"], ["y"]) + _ends())
+
+
+def reshaping() -> bytes:
+    """The mean of the channels, brought into the shape of one picture's mask."""
+    nodes = _node("ReduceMean", ["x"], ["mean"], _ints("axes", [1]) + _int("keepdims", 1))
+    sides = b"".join(side.to_bytes(8, "little") for side in (1, 1, SIDE, SIDE))
+    shape = _field(5, _tensor("shape", INT64, (4,), sides))
+    return _model(nodes + _node("Reshape", ["mean", "shape"], ["y"]) + shape + _ends())
+
+
 def no_numbers() -> bytes:
     """The square root of what is below zero: NaN everywhere."""
     axes = _ints("axes", [1]) + _int("keepdims", 1)

@@ -1,6 +1,6 @@
 """An onnxruntime that pretends to have CUDA: what it is asked is noted, and the CPU does the work."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ class Pretended:
     """`InferenceSession` of an onnxruntime that has these providers.
 
     Without `works` its sessions fall back to the CPU when they are made, as onnxruntime-gpu does it without
-    CUDA's libraries; after `gives_up` with their next run, as it does it where a run fails.
+    CUDA's libraries; after `gives_up` with their next run, as it does it where a run fails. More pictures at
+    once than `room` are too many for the memory it pretends to have; with `leaves_card` it then goes on with
+    the CPU, for good, where the session was not told not to.
     """
 
     def __init__(self, real: Callable[..., Any], *providers: str, works: bool = True) -> None:
@@ -21,6 +23,11 @@ class Pretended:
         self.providers = list(providers)
         self.works = works
         self.gives_up = False
+        self.room: int | None = None
+        self.leaves_card = False
+        self.says = "Failed to allocate memory for requested buffer of size 419430400"
+        self.runs: list[int] = []
+        """The pictures of each run."""
         self.asked: list[list[Any]] = []
 
     def get_available_providers(self) -> list[str]:
@@ -36,14 +43,31 @@ class Pretended:
 class _Session:
     def __init__(self, maker: Pretended, real: Any, providers: list[str]) -> None:
         self._maker, self._real, self._providers = maker, real, providers
+        self._falls_back = True
+
+    def disable_fallback(self) -> None:
+        self._falls_back = False
+
+    def enable_fallback(self) -> None:
+        self._falls_back = True
 
     def get_providers(self) -> list[str]:
         return self._providers
 
-    def run(self, *given: Any) -> Any:
+    def run(self, outputs: Any, given: Mapping[str, Any], *more: Any) -> Any:
         if self._maker.gives_up:
             self._providers = [CPU]
-        return self._real.run(*given)
+        pictures = len(next(iter(given.values())))
+        self._maker.runs.append(pictures)
+        no_room = self._maker.room is not None and pictures > self._maker.room
+        if no_room and self._maker.leaves_card and self._falls_back:
+            self._providers = [CPU]
+        elif no_room:
+            # Not before: the module that pretends imports this one first.
+            from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+
+            raise RuntimeException(self._maker.says)
+        return self._real.run(outputs, given, *more)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)

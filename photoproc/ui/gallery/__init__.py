@@ -131,7 +131,8 @@ def _cutout(place: int, cutout: Cutout) -> dict[str, object]:
 def _facts(task: Task, model: str) -> list[list[str]]:
     facts = [["Model", model]]
     if task.provider:
-        facts.append(["Ran on", label(task.provider)])
+        shared = f", with {task.batch - 1} more in one run" if task.batch > 1 else ""
+        facts.append(["Ran on", label(task.provider) + shared])
     if task.mask_from_cache:
         facts.append(["Mask", "from an earlier run"])
     if task.uncertainty is not None:
