@@ -3,6 +3,8 @@
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -195,11 +197,13 @@ class Pipeline:
             background = work.options.get("background")
             layers = self._layers(pixels, recipe, alpha, background, work.seen, work.model)
         small, several = work.seen is not None, len(recipe.models) > 1
+        has_cores = (work.options.get("threads") or self._threads) > 1
         pictures = []
-        for frame in planned:
-            warnings += [warning for warning in frame.warnings if warning not in warnings]
-            output = in_print(recipe, frame)
-            pictures.append(made(layers, frame, output, clock, warnings, small=small, compared=several))
+        with ThreadPoolExecutor(1) if has_cores and not small else nullcontext() as aside:
+            for frame in planned:
+                warnings += [warning for warning in frame.warnings if warning not in warnings]
+                output, how = in_print(recipe, frame), {"small": small, "compared": several}
+                pictures.append(made(layers, frame, output, clock, warnings, aside=aside, **how))
         return pictures
 
     def _load(self, model: Model, clock: "Stopwatch", *, batch: bool = False) -> None:

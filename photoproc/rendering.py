@@ -1,9 +1,11 @@
 """A photo and its alpha, already at their best, to the files of a cutout."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,43 +72,64 @@ def made(
     *,
     small: bool,
     compared: bool = False,
+    aside: Executor | None = None,
 ) -> Made:
-    """One cutout in its files; `small` makes previews only, `compared` a level of what is large."""
+    """One cutout in its files; `small` makes previews only, `compared` a level of what is large.
+
+    `aside` makes the previews while the file is written, where there is a core for that; the step is then
+    how much longer they take.
+    """
     icc = layers.look.icc
     if small:  # at the photo's own pixels, however few the file is to have
         own = (max(1, round(frame.size_wh[0])), max(1, round(frame.size_wh[1])))
         frame = replace(frame, out_wh=max(own, frame.out_wh))
-    data, level, extras = b"", None, dict[ExtraKind, bytes]()
-    if not small:
-        with clock.step("compose"):
-            picture, alpha = _dressed(layers, frame, output)
-        with clock.step("encode"):
-            if output.format == "jpeg" and picture.ndim == 3 and picture.shape[2] == 4:
-                picture = _on_white(picture)
-                _warn(warnings, "made_opaque", "JPEG cannot be transparent: there it is white.")
-            data = encode.encode(picture, output, icc=icc, exif=layers.exif)
-            if output.show == "pair":
-                extras["mask"] = encode.encode(alpha, output, icc=None, exif=None)
-            if output.sheet is not None:
-                extras |= _sheet(picture, output, icc, warnings)
+        with clock.step("preview"):
+            preview, before, _ = _previews(layers, frame, output, None, leveled=False)
+            return Made(data=b"", size_wh=frame.out_wh, preview=preview, before=before, face=frame.face)
+    with clock.step("compose"):
+        picture, alpha = _dressed(layers, frame, output)
+        if output.format == "jpeg" and picture.ndim == 3 and picture.shape[2] == 4:
+            picture = _on_white(picture)
+            _warn(warnings, "made_opaque", "JPEG cannot be transparent: there it is white.")
+    leveled = compared and max(frame.out_wh) > LEVEL_SIDE
+    looks: Callable[[], tuple[bytes, bytes, bytes | None]]
+    looks = partial(_previews, layers, frame, output, picture, leveled=leveled)
+    if aside is not None:
+        looks = aside.submit(looks).result
+    with clock.step("encode"):
+        extras = dict[ExtraKind, bytes]()
+        data = encode.encode(picture, output, icc=icc, exif=layers.exif)
+        if output.show == "pair":
+            extras["mask"] = encode.encode(alpha, output, icc=None, exif=None)
+        if output.sheet is not None:
+            extras |= _sheet(picture, output, icc, warnings)
     with clock.step("preview"):
-        size_wh = encode.preview_size(frame.out_wh, _PREVIEW_SIDE)
-        if compared and not small and max(frame.out_wh) > LEVEL_SIDE:
-            picture = compose.shrink_cutout(picture, encode.preview_size(frame.out_wh, LEVEL_SIDE))
-            level = encode.to_preview(encode.to_8bit(picture), icc)
-        preview, before = _previews(layers, frame, output, size_wh, None if small else picture)
-        return Made(
-            data=data,
-            size_wh=frame.out_wh,
-            preview=encode.to_preview(encode.to_8bit(preview), icc),
-            before=encode.to_preview(encode.to_8bit(before), icc),
-            face=frame.face,
-            level=level,
-            extras=extras,
-        )
+        preview, before, level = looks()
+    return Made(
+        data=data,
+        size_wh=frame.out_wh,
+        preview=preview,
+        before=before,
+        face=frame.face,
+        level=level,
+        extras=extras,
+    )
 
 
 def _previews(
+    layers: Layers, frame: framing.Frame, output: Output, picture: Samples | None, *, leveled: bool
+) -> tuple[bytes, bytes, bytes | None]:
+    """Small WebPs of a cutout and of the same part of the photo, and its level where it is to have one."""
+    icc, level = layers.look.icc, None
+    if picture is not None and leveled:
+        picture = compose.shrink_cutout(picture, encode.preview_size(frame.out_wh, LEVEL_SIDE))
+        level = encode.to_preview(encode.to_8bit(picture), icc)
+    size_wh = encode.preview_size(frame.out_wh, _PREVIEW_SIDE)
+    preview, before = (encode.to_8bit(one) for one in _looks(layers, frame, output, size_wh, picture))
+    return encode.to_preview(preview, icc), encode.to_preview(before, icc), level
+
+
+def _looks(
     layers: Layers, frame: framing.Frame, output: Output, size_wh: tuple[int, int], picture: Samples | None
 ) -> tuple[Samples, Samples]:
     """A small cutout, of `picture` where it was made, and the same part of the photo as it was."""

@@ -187,6 +187,23 @@ def test_a_known_mask_gives_the_same_cutout_without_the_model(
     assert again.provider == ""
 
 
+@pytest.mark.parametrize("form", ["png", "jpeg"])
+def test_previews_made_beside_the_file_are_the_same(models: dict[str, Model], form: str) -> None:
+    photo = encoded(opened_sample("astronaut.png").resize((2000, 2000)), "JPEG")
+    fields = {"models": list(MODELS), "output": {"format": form}, "background": {"kind": "colour"}}
+    recipe = Recipe.of_fields(fields if form == "jpeg" else {**fields, "background": {"kind": "transparent"}})
+    masked = Pipeline(threads=1).run(photo, recipe, models["u2netp"], max_pixels=MAX_PIXELS)
+    made = [
+        Pipeline(threads=threads).run(
+            photo, recipe, models["u2netp"], max_pixels=MAX_PIXELS, mask_png=masked.mask_png
+        )
+        for threads in (1, 2)
+    ]
+    assert made[0].pictures == made[1].pictures == masked.pictures
+    assert made[0].pictures[0].level is not None
+    assert [result.warnings for result in made] == [masked.warnings] * 2
+
+
 def test_a_damaged_mask_is_made_again(pipeline: Pipeline, models: dict[str, Model]) -> None:
     first = run(pipeline, sample("cat.png"), SMALL, models["u2netp"])
     assert first.mask_png is not None

@@ -25,7 +25,7 @@ _STRIP_OUT = 64
 _MUCH_WIDER = 3
 _MUCH_SOFT = 0.1
 """Share of half transparent pixels from which it is quicker to work out all."""
-_ROWS, _COLUMNS = 64, 16
+_ROWS, _COLUMNS = 128, 8
 """Of a large picture that are made smaller at once."""
 
 
