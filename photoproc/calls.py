@@ -27,16 +27,19 @@ class Answer:
 def serve(pipe: Connection, told: Told, warm_up: Callable[[], object] | None) -> None:
     """Answer calls for as long as there are any; the first answer says that this process is ready.
 
-    A call comes as a pickled function and its arguments.
+    A call comes as a pickled function and its arguments; an empty message says that it is here, so whatever
+    ends this process from then on has to do with the call.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends its children
     child.start(*told)
     pipe.send_bytes(_answered(warm_up or _nothing, ()))
     while True:
         try:
-            function, args = pipe.recv()
+            call = pipe.recv_bytes()
         except EOFError:
             return
+        pipe.send_bytes(b"")
+        function, args = ForkingPickler.loads(call)
         pipe.send_bytes(_answered(function, args))
 
 

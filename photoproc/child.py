@@ -1,7 +1,6 @@
 """What runs inside a child process: orders in, reports out, files on disk in between.
 
-Orders and reports are small (a report stays below what a pipe takes in one piece, so that a killed
-child cannot leave half a message); pictures travel as files. Heavy imports happen inside functions:
+Orders and reports are small; pictures travel as files. Heavy imports happen inside functions:
 the server imports this module only to name the functions.
 """
 
@@ -189,9 +188,12 @@ def run_many(orders: Sequence[Order]) -> tuple[Report, ...]:
     reports: list[Report] = []
     for group in _held_together(orders):
         made = _carried_out(group, _Own.threads)
-        for place, report in enumerate(made):
-            if len(group) > 1 and report.problem is not None and report.problem.code == "out_of_memory":
-                [made[place]] = _carried_out([group[place]], _Own.threads)  # it may do without the others
+        codes = [report.problem.code if report.problem else "" for report in made]
+        for place, code in enumerate(codes):
+            # It may do without the others, whose photos are still there with what went wrong.
+            if len(group) > 1 and code in ("out_of_memory", "provider_missing"):
+                gc.collect()
+                [made[place]] = _carried_out([group[place]], _Own.threads)
         reports += made
     return tuple(replace(report, peak_bytes=machine.peak_bytes()) for report in reports)
 

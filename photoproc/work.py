@@ -19,7 +19,7 @@ from photoproc.rendering import Stopwatch
 U8 = NDArray[np.uint8]
 
 _MAX_FACES = 40
-"""Cutouts of one photo at most: a report of more would not fit into a pipe in one piece."""
+"""Cutouts of one photo at most: each is several files, and its report travels whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

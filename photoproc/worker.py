@@ -273,7 +273,7 @@ class Worker:
                 return
             more = partial(self._next, [claim.model])
             calls = self._gathering.dealt(self._gathering.gathered(claim, more, free), free)
-            begun = [self._launch(claims) for claims in calls]
+            begun = [self._launch(claims, others=len(calls) > 1) for claims in calls]
             if not all(begun):
                 return  # or it would be claimed again at once
 
@@ -287,10 +287,13 @@ class Worker:
             given_up = poison(problem, claim.attempt - 1)
             self._publisher.publish(claim, without_cutout(claim, TaskState.FAILED, given_up))
 
-    def _launch(self, claims: Sequence[Claim]) -> bool:
-        """Hand tasks to the engine in one call; False where one of them cannot be taken now."""
+    def _launch(self, claims: Sequence[Claim], *, others: bool) -> bool:
+        """Hand tasks to the engine in one call; False where one of them cannot be taken now.
+
+        `others`: more is claimed already.
+        """
         taken = [(claim, order) for claim in claims if (order := self._orders.order(claim)) is not None]
-        future = self._submitted(taken)
+        future = self._submitted(taken, others=others)
         if future is None:
             for claim, _ in taken:
                 self._blobs.empty_outbox(claim.token)
@@ -304,12 +307,14 @@ class Worker:
             self._store.give_back(claim, charge=False, now=self._clock.now())
         return not left
 
-    def _submitted(self, taken: Sequence[tuple[Claim, Order]]) -> "Future[Any] | None":
+    def _submitted(self, taken: Sequence[tuple[Claim, Order]], *, others: bool) -> "Future[Any] | None":
         with suppress(TaskError):
             if len(taken) > 1:
-                return self._engine.submit(child.run_many, [order for _, order in taken])
+                orders = [order for _, order in taken]
+                return self._engine.submit(child.run_many, orders, parts=len(orders))
             for claim, order in taken:
-                return self._engine.submit(child.run, replace(order, alone=self._is_alone(claim)))
+                alone = not others and self._is_alone(claim)
+                return self._engine.submit(child.run, replace(order, alone=alone))
         return None
 
     def _is_alone(self, claim: Claim) -> bool:

@@ -56,7 +56,7 @@ class FakeEngine:
     def takes(self, model: str) -> bool:
         return True
 
-    def submit(self, function: Callable[..., Answer], *args: object) -> "Future[Answer]":
+    def submit(self, function: Callable[..., Answer], *args: object, parts: int = 1) -> "Future[Answer]":
         if self._stopped:
             raise TaskError("engine_stopped", "The server is stopping.", "")
         future: Future[Answer] = Future()

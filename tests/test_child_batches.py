@@ -1,9 +1,11 @@
 """Several orders in one call of a child that has a card: one run of the model, each photo by itself."""
 
-from collections.abc import Iterator, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -11,11 +13,13 @@ import pytest
 from photoproc import child
 from photoproc.child import Order, Report
 from photoproc.errors import PhotoError
+from photoproc.models.providers import Choice
 from photoproc.parts import Face
 from photoproc.recipe import Recipe
+from photoproc.work import Work
 from tests.models.support import weights_file
 from tests.pictures import sample
-from tests.pretended import CPU, CUDA, Pretended
+from tests.pretended import CPU, CUDA, Pretended, _Session
 from tests.test_child import check_files, order
 
 SMALL = Recipe(models=("u2netp",))
@@ -125,6 +129,46 @@ def test_a_card_without_room_for_all_runs_them_in_halves(
     card.room = 0
     failed = child.run_many(orders(tmp_path / "last", model_dir, photos[:2]))
     assert [report.problem for report in failed] == [child.out_of_memory()] * 2
+
+
+@pytest.mark.models
+def test_a_photo_with_which_the_card_gives_up_costs_itself_alone(
+    model_dir: Path, tmp_path: Path, card: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child._Own, "choice", Choice(name="cuda", required=True))
+    photos = [sample(name) for name in PHOTOS]
+    child.run_many(orders(tmp_path / "first", model_dir, photos[:2]))
+    real, alone = _Session.run, list[int]()
+
+    def run(session: _Session, outputs: Any, given: Mapping[str, Any], *more: Any) -> Any:
+        if len(next(iter(given.values()))) == 1:
+            alone.append(1)
+        card.gives_up = len(alone) == 3
+        return real(session, outputs, given, *more)
+
+    card.room = 1
+    monkeypatch.setattr(_Session, "run", run)
+    reports = child.run_many(orders(tmp_path / "then", model_dir, photos))
+    assert len(cutouts(reports)) == 4
+    assert [report.provider for report in reports] == [CUDA] * 4
+
+
+@pytest.mark.models
+def test_what_is_tried_without_the_others_has_their_memory(
+    model_dir: Path, tmp_path: Path, card: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [sample(name) for name in PHOTOS]
+    child.run_many(orders(tmp_path / "first", model_dir, photos[:2]))
+    card.room = 0
+    real, held = child._carried_out, list[int]()
+
+    def carried_out(group: list[Order], threads: int) -> list[Report]:
+        held.append(sum(isinstance(one, Work) for one in gc.get_objects()))
+        return real(group, threads)
+
+    monkeypatch.setattr(child, "_carried_out", carried_out)
+    child.run_many(orders(tmp_path / "then", model_dir, photos))
+    assert held == [0] * 5
 
 
 def test_a_photo_that_finds_no_room_beside_others_is_tried_without_them(

@@ -95,6 +95,23 @@ def test_a_lone_photo_is_a_lone_order_with_all_cores(world: World) -> None:
     assert world.orders()[0].alone
 
 
+def test_of_two_lone_photos_none_has_all_cores(world: World) -> None:
+    world.submit(1)
+    world.submit(1)
+    world.worker.run_once()
+    assert [order.alone for order in world.orders()] == [False, False]
+
+
+def test_what_is_over_is_forgotten(world: World) -> None:
+    job = world.submit(4)
+    world.worker.run_once()
+    world.engine.run_all(deadly(world.tasks(job)[0].photo.sha256))
+    world.worker.run_once()
+    assert world.worker._gathering._apart
+    drive(world, job)
+    assert not world.worker._gathering._apart
+
+
 def test_the_size_is_a_setting_and_1_turns_it_off(settings: Settings) -> None:
     for most, calls in ((1, [0, 0]), (3, [3, 3])):
         own = settings.model_copy(update={"gpu_batch": most, "data_dir": settings.data_dir / str(most)})

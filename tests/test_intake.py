@@ -400,7 +400,7 @@ class Breaking(FakeEngine):
         self._times = times
         self.tries: dict[str, int] = {}
 
-    def submit(self, function: Callable[..., Answer], *args: object) -> "Future[Answer]":
+    def submit(self, function: Callable[..., Answer], *args: object, parts: int = 1) -> "Future[Answer]":
         name = str(args[1])
         self.tries[name] = self.tries.get(name, 0) + 1
         if self._breaks(name) and self.tries[name] <= self._times:

@@ -74,7 +74,7 @@ class Child:
         self._runs = 0
         self.stopped = False
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> "Future[Any]":
+    def submit(self, function: Callable[..., Any], *args: Any, parts: int = 1) -> "Future[Any]":
         future: Future[Any] = Future()
         if function is child.warm_up:
             future.set_result(1)

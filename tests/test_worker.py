@@ -165,10 +165,10 @@ def test_a_hold_begins_only_after_what_is_being_claimed(
     claiming, go_on, held = threading.Event(), threading.Event(), threading.Event()
     real = world.worker._launch
 
-    def slow(claims: Sequence[Claim]) -> bool:
+    def slow(claims: Sequence[Claim], *, others: bool) -> bool:
         claiming.set()
         assert go_on.wait(20)
-        return real(claims)
+        return real(claims, others=others)
 
     monkeypatch.setattr(world.worker, "_launch", slow)
 

@@ -39,8 +39,9 @@ class Engine(Protocol):
         """Whether there is a place for one more call that runs this model, where it needs one of its own."""
         ...
 
-    def submit(self, function: Callable[..., Answer], *args: object) -> "Future[Answer]":
-        """Run a function in a child; it must be importable by name."""
+    def submit(self, function: Callable[..., Answer], *args: object, parts: int = 1) -> "Future[Answer]":
+        """Run a function in a child; it must be importable by name. A call of several parts has the time
+        limit as many times."""
         ...
 
     def result(self, future: "Future[Answer]") -> Answer:

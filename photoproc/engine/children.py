@@ -56,10 +56,12 @@ class Child:
         finally:
             theirs.close()
         self.pid = self._process.pid or 0
+        self._is_killed = False
 
     @property
     def is_alive(self) -> bool:
-        return not connection.wait([self._process.sentinel], 0)
+        """Whether it can be given a call; one that was killed may take a while to free its memory."""
+        return not self._is_killed and not connection.wait([self._process.sentinel], 0)
 
     def ready(self) -> Answer:
         """Wait until it can be given calls; what its warm-up answered. Raises EOFError where it ended."""
@@ -70,28 +72,35 @@ class Child:
         EOFError where it ended later."""
         try:
             self._pipe.send_bytes(call)
-        except OSError as error:
+            self._pipe.recv_bytes()
+        except (EOFError, OSError) as error:
             raise BrokenPipeError from error
         return self._answer()
 
     def _answer(self) -> Answer:
         try:
             answer: Answer = self._pipe.recv()
-        except OSError as error:  # it was killed with a call unread
+        except Exception as error:  # it ended, or what it says cannot be read here
             raise EOFError from error
         return answer
 
     def kill(self) -> None:
         """End it, whatever it does; what it writes is nobody's yet."""
+        self._is_killed = True
         with _PROCESSES:
             self._process.kill()
 
     def end(self) -> int | None:
-        """Let it end, or kill it; returns its exit code, that of a signal negative."""
+        """Let it end, or kill it; returns its exit code, that of a signal negative, None where not even that
+        ends it now."""
         self._pipe.close()
-        if not connection.wait([self._process.sentinel], _END_S):
-            self.kill()
-            connection.wait([self._process.sentinel])
+        connection.wait([self._process.sentinel], _END_S)
+        self.kill()  # which does nothing to one that has ended
+        pause, until = threading.Event(), time.monotonic() + _END_S
+        while (code := self._exit_code()) is None and time.monotonic() < until:
+            pause.wait(0.01)
+        return code
+
+    def _exit_code(self) -> int | None:
         with _PROCESSES:
-            self._process.join()
             return self._process.exitcode

@@ -96,7 +96,7 @@ class DaskEngine:
         """Begin to look for the scheduler; returns at once."""
         self._watch.start()
 
-    def submit(self, function: Callable[..., Answer], *args: object) -> "Future[Answer]":
+    def submit(self, function: Callable[..., Answer], *args: object, parts: int = 1) -> "Future[Answer]":
         with self._lock:
             if self._stopped:
                 raise TaskError("engine_stopped", "The server is stopping.", "")

@@ -57,6 +57,7 @@ class _RaisedError(Exception):
 class _Call:
     data: memoryview
     future: Future[Any]
+    limit_s: float
     began: float = 0.0
     """When it was given to a child (monotonic: clock jumps end nothing)."""
 
@@ -92,6 +93,8 @@ class LocalEngine:
         self._starting: set[Child] = set()
         self._places: list[threading.Thread] = []
         self._problem: Problem | None = None
+        self._failures = 0
+        """How many children could not be started since one could."""
         self._stopped = False
         self._asked: Future[tuple[str, ...]] | None = None
 
@@ -112,8 +115,8 @@ class LocalEngine:
             self._warm_up = warm_up
             self._begin()
 
-    def submit(self, function: Callable[..., Answer], *args: object) -> "Future[Answer]":
-        call = _Call(ForkingPickler.dumps((function, args)), Future())
+    def submit(self, function: Callable[..., Answer], *args: object, parts: int = 1) -> "Future[Answer]":
+        call = _Call(ForkingPickler.dumps((function, args)), Future(), self._timeout_s * parts)
         with self._changed:
             if self._stopped:
                 raise TaskError("engine_stopped", "The server is stopping.", "")
@@ -121,7 +124,7 @@ class LocalEngine:
                 raise TaskError("engine_restarted", self._problem.message, self._problem.advice)
             self._begin()
             self._waiting.append(call)
-            self._changed.notify()
+            self._changed.notify_all()  # a place without a child may be the first to hear it
         return call.future
 
     def result(self, future: "Future[Answer]") -> Answer:
@@ -155,9 +158,9 @@ class LocalEngine:
         now = time.monotonic()
         with self._changed:
             for its_child, call in self._children.items():
-                if call is not None and now - call.began > self._timeout_s:
+                if call is not None and now - call.began > call.limit_s:
                     its_child.kill()
-                    _fail(call.future, self._too_long())
+                    _fail(call.future, _too_long(call.limit_s))
             for one in self._starting:
                 if now - one.since > _START_LIMIT_S:
                     one.kill()
@@ -236,7 +239,7 @@ class LocalEngine:
             log.warning("warm_up_failed", error=warm.raised, where=warm.where)
         with self._changed:
             self._starting.discard(its_child)
-            self._problem = None
+            self._problem, self._failures = None, 0
         return its_child
 
     def _next(self, its_child: Child) -> _Call | None:
@@ -284,9 +287,11 @@ class LocalEngine:
         return code
 
     def _cannot_start(self, why: str) -> None:
-        """Note that a child could not be started; where there is no other, calls wait in vain."""
+        """Note that a child could not be started; where there is no other and no place has got one, calls
+        wait in vain."""
         log.warning("child_not_started", why=why)
-        if self._children:
+        self._failures += 1
+        if self._children.keys() - self._starting or self._failures < self._count:
             return
         self._problem = Problem(
             code="no_children",
@@ -303,13 +308,13 @@ class LocalEngine:
             if call.future.set_running_or_notify_cancel():
                 _fail(call.future, reason())
 
-    def _too_long(self) -> TaskError:
-        return TaskError(
-            "task_timeout",
-            f"It took longer than {self._timeout_s:g} s and was stopped.",
-            "Use a smaller photo or model, or ask whoever runs this server to raise "
-            "PHOTOPROC_TASK_TIMEOUT_S.",
-        )
+
+def _too_long(limit_s: float) -> TaskError:
+    return TaskError(
+        "task_timeout",
+        f"It took longer than {limit_s:g} s and was stopped.",
+        "Use a smaller photo or model, or ask whoever runs this server to raise PHOTOPROC_TASK_TIMEOUT_S.",
+    )
 
 
 def _fail(future: "Future[Any]", error: Exception) -> None:

@@ -237,6 +237,34 @@ class Trap:
         return acts.signal_yourself, (self.number,)
 
 
+def test_a_call_is_not_charged_for_a_child_that_was_killed_before_it(make: Make) -> None:
+    """Which frees its memory for a while, and takes what it is sent, when it is dead already."""
+    engine = make()
+    for _ in range(3):
+        pid = finish(engine, engine.submit(acts.hold, 600))
+        kill(pid)
+        threading.Event().wait(0.005)
+        call = engine.submit(acts.double, 2)
+        with suppress(TaskError):
+            assert finish(engine, call) == 4
+        error = call.exception()
+        assert error is None or (isinstance(error, TaskError) and error.problem.code == "engine_restarted")
+
+
+def test_a_child_that_closes_its_pipe_and_goes_on_is_killed(make: Make) -> None:
+    engine = make()
+    pid = finish(engine, engine.submit(acts.pid))
+    assert error_of(engine, engine.submit(acts.close_all_and_go_on)) == "child_crashed"
+    assert not is_alive(pid)
+    assert finish(engine, engine.submit(acts.double, 2)) == 4
+
+
+def test_an_answer_that_cannot_be_read_ends_its_call_alone(make: Make) -> None:
+    engine = make()
+    assert error_of(engine, engine.submit(acts.answer_unreadably)) == "child_crashed"
+    assert finish(engine, engine.submit(acts.double, 2)) == 4
+
+
 def test_a_child_that_dies_while_it_takes_a_call_holds_up_nobody(make: Make) -> None:
     engine = make(2)
     for _ in range(3):
@@ -300,8 +328,9 @@ def test_where_no_process_can_be_started_it_says_so_and_goes_on_once_one_can(
     assert finish(engine, engine.submit(acts.double, 1)) == 2
 
 
-def test_where_children_end_as_soon_as_they_start_it_says_so(make: Make) -> None:
-    engine = make()
+@pytest.mark.parametrize("count", [1, 4])
+def test_where_children_end_as_soon_as_they_start_it_says_so(make: Make, count: int) -> None:
+    engine = make(count)
     engine._told = ()  # type: ignore[assignment]
     assert error_of(engine, engine.submit(acts.double, 1)) == "engine_restarted"
     assert engine.problem is not None
@@ -381,6 +410,12 @@ def test_the_time_of_a_call_begins_when_it_runs(make: Make) -> None:
     engine = make(timeout_s=2.5)
     calls = [engine.submit(acts.take, 0.7) for _ in range(5)]
     assert [finish(engine, call) for call in calls] == [0.7] * 5
+
+
+def test_a_call_of_several_parts_has_the_time_of_each(make: Make) -> None:
+    engine = make(timeout_s=0.5)
+    assert finish(engine, engine.submit(acts.take, 1.2, parts=4)) == 1.2
+    assert error_of(engine, engine.submit(acts.take, 30.0, parts=2)) == "task_timeout"
 
 
 def test_a_clock_that_jumps_a_day_ends_no_call(

@@ -91,6 +91,33 @@ def sign_in(folder: Path) -> int:
     return os.getpid()
 
 
+_held: list[bytearray] = []
+
+
+def hold(megabytes: int) -> int:
+    """Have so much memory from now on, as a child with models has."""
+    _held.append(bytearray(os.urandom(2**20) * megabytes))
+    return os.getpid()
+
+
+def close_all_and_go_on() -> None:
+    """Close every file, the pipe among them, and compute for ever."""
+    os.closerange(3, 1000)
+    while True:
+        pass
+
+
+class Unreadable:
+    """An answer that cannot be read where it goes."""
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return raise_value_error, ()
+
+
+def answer_unreadably() -> Unreadable:
+    return Unreadable()
+
+
 def say_much(sign: Path, length: int) -> bytes:
     """Write the process id to a file, then answer at length."""
     say(sign)

@@ -1,7 +1,7 @@
 """Composing: exact where opaque, nothing where transparent, rounded in between."""
 
 import tracemalloc
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -285,6 +285,31 @@ def test_a_preview_has_the_means_of_what_is_seen(
             picture[..., :3] *= picture[..., 3:] / 255
     means = cv2.resize(part, size_wh, interpolation=cv2.INTER_AREA)
     assert np.abs(small - means).max() <= 2
+
+
+@pytest.mark.parametrize("height", [3, 5, 63, 65])
+def test_a_narrow_preview_has_every_row(height: int) -> None:
+    for shape in ((height, 3000, 3), (3000, height, 3)):
+        values = np.zeros(shape, np.uint8)
+        values[(-1,) if shape[0] == height else (slice(None), -1)] = 255
+        longest = (1000, 1) if shape[0] == height else (1, 1000)
+        small = compose.shrink_cutout(values, longest)
+        assert abs(float(small.mean()) - 255 / height) < 4.5
+
+
+@pytest.mark.parametrize("height", [255, 256, 257, 700])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_plain_background_is_behind_every_row(height: int, kind: Any) -> None:
+    draw = np.random.default_rng(height)
+    rgb = draw.integers(0, np.iinfo(kind).max, (height, 40, 3), kind)
+    alpha = draw.choice([0, 0, 0, 255, 255, 77], (height, 40)).astype(np.uint8)
+    alpha[: height // 2, 1:] = 0
+    on = compose.compose(rgb, alpha, Look(background=Colour(colour="#204060")))
+    behind = np.array([0x20, 0x40, 0x60]) * (1 if kind == np.uint8 else 257)
+    share = (alpha / 255)[..., None]
+    assert np.abs(on - (rgb * share + behind * (1 - share))).max() <= 1
+    assert (on[alpha == 0] == behind).all()
+    assert (on[alpha == 255] == rgb[alpha == 255]).all()
 
 
 def test_a_preview_of_a_large_cutout_takes_little_memory() -> None:
