@@ -18,6 +18,7 @@ from playwright.sync_api import FilePayload, Locator, Page, Response, Route, exp
 from photoproc.links import Links
 from tests.clients.conftest import Open
 from tests.clients.proxy import proxied
+from tests.long import LONG
 from tests.pictures import encoded, picture, sample
 from tests.server import Server, free_port, serving
 
@@ -235,6 +236,7 @@ def test_a_cut_socket_is_polled_over_and_comes_back(model_dir: Path, tmp_path: P
         assert shown == list(range(count))
 
 
+@pytest.mark.skipif(not LONG, reason="by hand, with PHOTOPROC_TEST_LONG=1")
 def test_a_socket_that_falls_silent_is_polled_over(server: Server, open_page: Open) -> None:
     page = open_page("about:blank")
     page.clock.install()

@@ -21,7 +21,7 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.models]
 
-# A child that was replaced has to import everything first, which counts.
+# A child that was replaced has to load the model first, which counts.
 TIME_LIMIT_S = 20
 REPLACED_S = 10 if LONG else 30
 """By hand as soon as promised; in CI others have the machine as well."""

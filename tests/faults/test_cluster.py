@@ -185,6 +185,7 @@ def test_cancelling_a_job_kills_what_works_on_it(cluster: Cluster, serve: Serve)
     has_lost_nothing(service, hand_in(service, small(4)), 4)
 
 
+@by_hand
 def test_photos_wait_for_a_scheduler_that_comes_late_and_for_a_worker_that_can_run_them(
     model_dir: Path, tmp_path: Path, serve: Serve
 ) -> None:
