@@ -41,9 +41,9 @@ def show_models(photos: PhotoService) -> None:
         with state:
             show_weights(photos, model)
         show_forms(photos, model)
-    if not can_make():
+    if not can_make("int8"):
         st.caption(
-            "Faster forms of some models (8 or 16 bits a number) can be made here once "
+            "Two more forms of some models (8 or 16 bits a number) can be made here once "
             "`pip install -r requirements-forms.txt` was run."
         )
     show_not_models(photos)

@@ -78,6 +78,7 @@ class Runtime:
                 timeout_s=settings.task_timeout_s,
                 memory_mb=settings.child_memory_mb,
                 threads=settings.threads_per_child,
+                choice=settings.provider_choice,
             ),
             sources=() if settings.offline else None,
         )

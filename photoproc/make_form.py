@@ -26,6 +26,7 @@ def make_form(settings: Settings, model: str, kind: str) -> str:
         timeout_s=settings.task_timeout_s,
         memory_mb=settings.child_memory_mb,
         threads=settings.threads_per_child,
+        choice=settings.provider_choice,
     )
     models = Models(settings.model_dir, probes=settings.data_dir / "probes", limits=limits, sources=())
     models.start()

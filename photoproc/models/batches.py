@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from photoproc.models.sessions import of_onnxruntime, out_of_memory
+from photoproc.models.sessions import of_runtime, out_of_memory
 
 Found = list[NDArray[Any]]
 
@@ -69,7 +69,7 @@ def in_runs(session: Any, each: Sequence[Fed], most: int, smaller: Callable[[int
             made += [Ran(found=found, shared=len(group)) for found in _run(session, group)]
         except Exception as error:
             no_memory = isinstance(error, MemoryError) or out_of_memory(error)
-            if not no_memory and not of_onnxruntime(error):
+            if not no_memory and not of_runtime(error):
                 raise
             if len(group) == 1:
                 made.append(Ran(found=error, shared=1))
@@ -89,7 +89,7 @@ def why_not(session: Any, size_wh: tuple[int, int]) -> str:
     except Exception as error:
         if isinstance(error, MemoryError) or out_of_memory(error):
             return "there is too little memory for two photos at once"
-        if not of_onnxruntime(error) and not isinstance(error, IndexError):
+        if not of_runtime(error) and not isinstance(error, IndexError):
             raise
         return "it cannot run two photos at once"
     for place, both in enumerate(zip(*alone, strict=True)):

@@ -28,6 +28,7 @@ In memory a model takes up to a multiple of it, and each child loads its own.
 """
 
 Activation = Literal["minmax", "sigmoid", "sigmoid-minmax", "none"]
+Precision = Literal["f32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,8 @@ class Network:
     activation: Activation = "minmax"
     output: str | None = None
     """The output that is the mask, by its name; None means the first."""
+    precision: Precision = "f32"
+    """What it is computed in where OpenVINO runs it; onnxruntime takes what the file has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,11 @@ class ModelSpec:
     def fits_twice(self) -> bool:
         """Whether a child can have it loaded for one core and for all of them."""
         return 2 * self.download_mb <= LOADED_MB
+
+    @property
+    def precision(self) -> Precision:
+        """What it is computed in."""
+        return "f32" if self.network is None else self.network.precision
 
     @property
     def weights_id(self) -> str:

@@ -29,7 +29,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from photoproc.errors import ModelError, Problem
 from photoproc.jobs import Refusal
 from photoproc.models.catalogue import VITMATTE, WITH_REFINER, Activation, ModelSpec, Network
-from photoproc.models.forms import Form
+from photoproc.models.forms import Form, precision
 from photoproc.names import display_name, filled
 from photoproc.recipe import NO_MODEL
 
@@ -101,6 +101,7 @@ class Description(BaseModel):
                 divide_by=self.divide_by,
                 activation=self.activation,
                 output=self.output,
+                precision="f32" if self.form is None else precision(self.form.kind),
             ),
         )
 

@@ -221,7 +221,7 @@ class CustomModels:
         spec, file, form = seen
         problem = _no_file(spec) if file is None else None
         if problem is None and form is not None:
-            problem = forms.refusal(spec.name, form, threads=self._limits.threads)
+            problem = forms.refusal(spec.name, form, threads=self._limits.threads, choice=self._limits.choice)
         state = WeightsState(phase=Phase.CHECKING) if problem is None else _failed(problem)
         return _Entry(seen=seen, path=path, spec=spec, state=state)
 

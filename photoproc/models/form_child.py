@@ -24,6 +24,7 @@ from photoproc.models import form_making, form_measure, forms
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.forms import Form
 from photoproc.models.probe_child import end_with_asker
+from photoproc.models.providers import Choice
 from photoproc.models.weights import digest, verify
 
 
@@ -50,6 +51,7 @@ def answer_to(asked: dict[str, Any]) -> Problem | None:
             asked["model"],
             asked["kind"],
             threads=asked["threads"],
+            choice=Choice(**asked["choice"]),
             again=asked["again"],
         )
     except ModelError as error:
@@ -71,7 +73,9 @@ def answer_to(asked: dict[str, Any]) -> Problem | None:
     return None
 
 
-def _make(original: Path, folder: Path, model: str, kind: str, *, threads: int, again: bool) -> None:
+def _make(
+    original: Path, folder: Path, model: str, kind: str, *, threads: int, choice: Choice, again: bool
+) -> None:
     """Make the form in its folder, or measure (`again`) the one that is there.
 
     The original's file stays as it is; the form's own get their names when all is known of them. Raises
@@ -79,11 +83,14 @@ def _make(original: Path, folder: Path, model: str, kind: str, *, threads: int, 
     """
     spec, known = forms.check(model, kind)
     form = forms.form_spec(spec, known)
-    if not again and not forms.can_make():
+    if not again and not forms.can_make(known):
+        package, files = (
+            ("openvino", "openvino") if known == "bf16" else ("onnx", "-r requirements-forms.txt")
+        )
         raise ModelError(
-            "form_needs_onnx",
-            "Making a form needs the package onnx, which is not installed.",
-            "Have whoever runs this server do: pip install -r requirements-forms.txt",
+            "form_needs_package",
+            f"Making {forms.form_name(model, known)} needs the package {package}, which is not installed.",
+            f"Have whoever runs this server do: pip install {files}",
         )
     onnx, toml = folder / f"{form.name}.onnx", folder / f"{form.name}.toml"
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +101,7 @@ def _make(original: Path, folder: Path, model: str, kind: str, *, threads: int, 
             _check_space(folder, original)
             _convert(original, file, spec, form, known)
         form = replace(form, checksum=f"sha256:{digest(file, 'sha256')}", download_mb=1)
-        measured = form_measure.measure(spec, original, form, file, threads=threads)
+        measured = form_measure.measure(spec, original, form, file, threads=threads, choice=choice)
         told = Form(
             of=model,
             kind=known,
@@ -103,12 +110,18 @@ def _make(original: Path, folder: Path, model: str, kind: str, *, threads: int, 
             original_s=measured.original_s,
             form_s=measured.form_s,
             soft_iou=measured.soft_iou,
-            measured_on=forms.runs_on(threads),
+            measured_on=forms.runs_on(threads, choice),
         )
         _publish(work, file, onnx, toml, forms.toml_of(form, told))
 
 
 def _convert(original: Path, file: Path, spec: ModelSpec, form: ModelSpec, kind: forms.Kind) -> None:
+    if kind == "bf16":  # the same file, of which each name is one
+        try:
+            os.link(original, file)
+        except OSError:
+            shutil.copyfile(original, file)
+        return
     from photoproc.models import form_convert
 
     try:

@@ -4,7 +4,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import structlog
@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from photoproc.errors import ModelError, Problem
 from photoproc.models.asking import StoppedError, ask, how_it_ended
 from photoproc.models.forms import FED, KINDS, form_name
+from photoproc.models.providers import Choice
 
 log = structlog.get_logger()
 
@@ -31,6 +32,7 @@ class Order:
     original: Path
     folder: Path
     threads: int
+    choice: Choice = field(default_factory=Choice)
     again: bool = False
 
     @property
@@ -50,6 +52,7 @@ def run(order: Order, stopping: threading.Event) -> Problem | None:
         "original": str(order.original),
         "folder": str(order.folder),
         "threads": order.threads,
+        "choice": asdict(order.choice),
         "again": order.again,
     }
     try:
@@ -103,11 +106,13 @@ class FormMaker:
         self,
         *,
         threads: int,
+        choice: Choice | None = None,
         on_end: Callable[[], None] = lambda: None,
         carry_out: Callable[[Order, threading.Event], Problem | None] = run,
     ) -> None:
         """`on_end` is called when a form is done, before another can be begun."""
         self._threads, self._on_end, self._run = threads, on_end, carry_out
+        self._choice = choice or Choice()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -133,6 +138,7 @@ class FormMaker:
             original=original,
             folder=folder,
             threads=self._threads,
+            choice=self._choice,
             again=again,
         )
         with self._lock:

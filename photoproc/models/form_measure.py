@@ -10,6 +10,7 @@ from PIL import Image
 
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.matting import Matting
+from photoproc.models.providers import Choice
 from photoproc.samples import form_photos
 
 _ROUNDS = 4
@@ -24,13 +25,15 @@ class Measured:
     soft_iou: float
 
 
-def measure(original: ModelSpec, weights: Path, form: ModelSpec, file: Path, *, threads: int) -> Measured:
+def measure(
+    original: ModelSpec, weights: Path, form: ModelSpec, file: Path, *, threads: int, choice: Choice
+) -> Measured:
     """Run both on photos that the form was not made with, in turn, every other turn the form first.
 
     As the children that run tasks do it: so many threads, with all that making a mask takes. Raises
     ModelError and MemoryError.
     """
-    matting = Matting(threads=threads)
+    matting = Matting(threads=threads, choice=choice)
     matting.load(original, weights)
     matting.load(form, file)
     photos = [

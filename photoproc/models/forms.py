@@ -1,5 +1,8 @@
 """Forms of a model: its network in numbers of 8 or 16 bits, made here, and offered where it is faster here.
 
+int8 and fp16 are other files, made by onnxruntime. bf16 is the original's own file, which OpenVINO computes
+in bfloat16 (as many bits of exponent as in 32, and 7 of fraction) on processors that can.
+
 A form is a custom model, `u2net-int8.onnx` with `u2net-int8.toml`, whose description has a table [form]: what
 it was made of, and what both took on this machine. `form_making` makes them; nothing does so unasked.
 """
@@ -7,7 +10,7 @@ it was made of, and what both took on this machine. `form_making` makes them; no
 import json
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,10 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from photoproc import machine
 from photoproc.errors import ModelError, Problem
-from photoproc.models.catalogue import CATALOGUE, ModelSpec, Network
+from photoproc.models.catalogue import CATALOGUE, ModelSpec, Network, Precision
+from photoproc.models.providers import Choice, build
 
-Kind = Literal["int8", "fp16"]
-KINDS: tuple[Kind, ...] = ("int8", "fp16")
+Kind = Literal["bf16", "int8", "fp16"]
+KINDS: tuple[Kind, ...] = ("bf16", "int8", "fp16")
 
 _IMAGENET = (0.485, 0.456, 0.406)
 _U2 = Network(mean=_IMAGENET, std=(0.229, 0.224, 0.225))
@@ -111,15 +115,20 @@ def form_name(name: str, kind: str) -> str:
     return f"{name}-{kind}"
 
 
-def runs_on(threads: int) -> str:
-    """What a measurement holds for: this processor, so many threads, this onnxruntime."""
+def runs_on(threads: int, choice: Choice | None = None) -> str:
+    """What a measurement holds for: processor, threads, what runs models, and what was chosen of it."""
+    told = [machine.processor(), "1 thread" if threads == 1 else f"{threads} threads"]
+    told += [f"{package} {number}" for package in (build(), "openvino") if (number := _version(package))]
+    if choice is not None and choice.name != "auto":
+        told.append(f"on {choice.name}")
+    return ", ".join(told)
+
+
+def _version(package: str) -> str:
     try:
-        number = version("onnxruntime")
-    except PackageNotFoundError:  # one of its builds for graphics cards
-        number = "of another build"
-    return (
-        f"{machine.processor()}, {'1 thread' if threads == 1 else f'{threads} threads'}, onnxruntime {number}"
-    )
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def times(form: Form) -> str:
@@ -128,9 +137,9 @@ def times(form: Form) -> str:
     return f"{mine:.2f} s against {its:.2f} s"
 
 
-def refusal(name: str, form: Form, *, threads: int) -> Problem | None:
+def refusal(name: str, form: Form, *, threads: int, choice: Choice | None = None) -> Problem | None:
     """Why the form of this name is not offered; None where it is."""
-    spec, here = CATALOGUE.get(form.of), runs_on(threads)
+    spec, here = CATALOGUE.get(form.of), runs_on(threads, choice)
     if spec is None or form.of not in FED or spec.checksum != form.original:
         code, message = "form_outdated", f"{name} was made of another {form.of} than there is now."
         advice = "Make it again."
@@ -172,9 +181,14 @@ def check(name: str, kind: str) -> tuple[ModelSpec, Kind]:
     return CATALOGUE[name], known
 
 
-def can_make() -> bool:
-    """Whether what makes forms is installed; running them needs none of it."""
-    return find_spec("onnx") is not None
+def can_make(kind: Kind) -> bool:
+    """Whether what makes such forms is installed; running those of other files needs none of it."""
+    return find_spec("openvino" if kind == "bf16" else "onnx") is not None
+
+
+def precision(kind: Kind) -> Precision:
+    """What OpenVINO is to compute such a form in."""
+    return "bf16" if kind == "bf16" else "f32"
 
 
 def form_spec(spec: ModelSpec, kind: Kind) -> ModelSpec:
@@ -187,7 +201,7 @@ def form_spec(spec: ModelSpec, kind: Kind) -> ModelSpec:
         input_wh=spec.input_wh,
         download_mb=0,
         checksum="",
-        network=FED[spec.name],
+        network=replace(FED[spec.name], precision=precision(kind)),
     )
 
 

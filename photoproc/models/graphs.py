@@ -1,8 +1,9 @@
-"""Models as onnxruntime prepares them for this processor, kept on disk.
+"""Models as onnxruntime and OpenVINO prepare them for this processor, kept on disk.
 
     <folder>/<weights>-<what runs them>/graph.onnx      how they are computed
     <folder>/<weights>-<what runs them>/weights.bin     their numbers, laid out as this processor wants them
-    <folder>/<weights>-<what runs them>/sha256.json     the checksums of the two
+    <folder>/<weights>-openvino-…/graph.blob            both, by OpenVINO
+    <folder>/<weights>-…/sha256.json                    the checksums of these files
     <folder>/<weights>-batch/…                          for a card: the weights, for any number of pictures
 
 A prepared model is loaded in a moment, and its numbers are mapped from the file: all processes that run it
@@ -16,18 +17,19 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
-from photoproc.models.catalogue import ModelSpec
+from photoproc.models.catalogue import ModelSpec, Precision
 from photoproc.models.onnx_file import free_batch, has_fixed_batch
-from photoproc.models.sessions import of_onnxruntime, session_options
+from photoproc.models.openvino import BLOB, OpenVinoSession, installed
+from photoproc.models.sessions import of_runtime, session_options
 from photoproc.models.weights import digest
 
-_GRAPH, _NUMBERS, _SUMS = "graph.onnx", "weights.bin", "sha256.json"
+_GRAPH, _NUMBERS, _COMPILED, _SUMS = "graph.onnx", "weights.bin", f"graph{BLOB}", "sha256.json"
 _KEPT = 8
 """Of other models or for other processors as many as this stay, those used last."""
 _ROOM = 4
@@ -36,12 +38,17 @@ _LEAST_MAPPED_BYTES = 1024
 _UNFINISHED_S = 3600.0
 
 
-def prepared(weights: Path, spec: ModelSpec, folder: Path) -> Path | None:
+def prepared(weights: Path, spec: ModelSpec, folder: Path, *, openvino: bool = False) -> Path | None:
     """The prepared model of these weights, which were verified; made now where there is none yet.
+
+    For onnxruntime, or for `openvino`.
 
     None where it cannot be kept: then the weights themselves are loaded, as onnxruntime's errors about
     them are for whoever does that.
     """
+    if openvino:
+        place = folder / f"{spec.weights_id}-openvino-{spec.precision}-{_what_runs()}"
+        return _kept(place, weights, partial(_compile, precision=spec.precision), _COMPILED)
     return _kept(folder / f"{spec.weights_id}-{_what_runs()}", weights, _prepare)
 
 
@@ -67,32 +74,32 @@ def options_for(options: Any) -> Any:
 
 @cache
 def _what_runs() -> str:
-    """A short name of onnxruntime's version and of the processor's abilities."""
+    """A short name of the versions of what runs models, and of the processor's abilities."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
     able = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-    told = f"{onnxruntime.__version__} {platform.machine()} {able}"
+    told = f"{onnxruntime.__version__} {installed()} {platform.machine()} {able}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def _kept(place: Path, weights: Path, write: Callable[[Path, Path], None]) -> Path | None:
+def _kept(place: Path, weights: Path, write: Callable[[Path, Path], None], name: str = _GRAPH) -> Path | None:
     try:
-        if not _is_whole(place):
+        if not _is_whole(place, name):
             _make(weights, place, write)
         os.utime(place)
     except Exception as error:
-        if isinstance(error, OSError | ValueError) or of_onnxruntime(error):
+        if isinstance(error, OSError | ValueError) or of_runtime(error):
             return None
         raise
-    return place / _GRAPH
+    return place / name
 
 
-def _is_whole(place: Path) -> bool:
+def _is_whole(place: Path, name: str) -> bool:
     try:
         sums = json.loads((place / _SUMS).read_text())
-        whole = _GRAPH in sums and all(digest(place / name, "sha256") == sums[name] for name in sums)
+        whole = name in sums and all(digest(place / one, "sha256") == sums[one] for one in sums)
     except (OSError, ValueError, KeyError, TypeError):
         whole = False
     if not whole:
@@ -132,6 +139,10 @@ def _prepare(weights: Path, part: Path) -> None:
     for name, value in {"file_name": _NUMBERS, "min_size_in_bytes": str(_LEAST_MAPPED_BYTES)}.items():
         options.add_session_config_entry(f"session.optimized_model_external_initializers_{name}", value)
     onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+
+
+def _compile(weights: Path, part: Path, *, precision: Precision) -> None:
+    OpenVinoSession(weights, threads=1, precision=precision).export(part / _COMPILED)
 
 
 def _free(weights: Path, part: Path) -> None:

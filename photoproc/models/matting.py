@@ -19,11 +19,11 @@ from photoproc.models.batches import Ran, fed, in_runs, read, why_not
 from photoproc.models.catalogue import LOADED_MB, ModelSpec
 from photoproc.models.graphs import for_batches, options_for, prepared
 from photoproc.models.network import NetworkSession
-from photoproc.models.providers import BATCHING, CPU, Choice, Limit
+from photoproc.models.providers import BATCHING, CPU, ON_THE_PROCESSOR, OPENVINO, Choice, Limit
 from photoproc.models.sessions import (
-    Session,
     available,
-    of_onnxruntime,
+    of_runtime,
+    opened,
     out_of_memory,
     providers_for,
     ran_on,
@@ -43,7 +43,7 @@ class Prediction:
 
     mask: NDArray[np.uint8]
     provider: str
-    """The execution provider that ran, as onnxruntime names it."""
+    """The execution provider that ran, by onnxruntime's name for it."""
     batch: int = 1
     """How many pictures shared the run."""
 
@@ -175,7 +175,8 @@ class Matting:
         return None
 
     def _session(self, spec: ModelSpec, weights: Path) -> Any:
-        if providers_for(self._choice) == [CPU] and self._graphs is not None:  # which they are prepared for
+        on_processor = self._choice.of(available()) in ON_THE_PROCESSOR  # which they are prepared for
+        if on_processor and self._graphs is not None:
             session = self._of_prepared(spec, weights, self._graphs)
             if session is not None:
                 return session
@@ -184,11 +185,12 @@ class Matting:
 
     def _ready(self, spec: ModelSpec, path: Path, *, is_prepared: bool = False, batched: bool = False) -> Any:
         """A session of a file that was verified."""
-        providers = providers_for(self._choice, threads=self.threads)
+        providers = providers_for(self._choice)
         small = not spec.custom and max(spec.input_wh) <= _SMALL_SIDE
         options = session_options(self.threads, shared=small and providers == [CPU])
-        session = self._opened(spec, path, options_for(options) if is_prepared else options, providers)
-        session.inner_session = Session(session.inner_session, batched=batched)
+        session = self._opened(
+            spec, path, options_for(options) if is_prepared else options, providers, batched=batched
+        )
         ran_on(session.inner_session, self._choice, spec.name)
         return session
 
@@ -197,7 +199,7 @@ class Matting:
         graph = self._prepared.get(spec)
         if graph is None:
             verify(weights, spec)
-            graph = prepared(weights, spec, folder)
+            graph = prepared(weights, spec, folder, openvino=providers_for(self._choice)[0] == OPENVINO)
             if graph is None:
                 return None
         try:
@@ -209,22 +211,14 @@ class Matting:
         return session
 
     @staticmethod
-    def _opened(spec: ModelSpec, path: Path, options: Any, providers: list[Any]) -> Any:
+    def _opened(spec: ModelSpec, path: Path, options: Any, providers: list[Any], *, batched: bool) -> Any:
         try:
-            if spec.custom:
-                return NetworkSession(path, spec, options, providers)
-            base = _rembg_sessions()[spec.name]
-            here = {
-                # rembg finds (or downloads) the file itself; ours is at hand and verified.
-                "download_models": classmethod(lambda *_, **__: str(path)),
-                # The provider that ran is reported instead; this takes names only, without options.
-                "_warn_on_provider_fallback": lambda *_: None,
-            }
-            return type(base.__name__, (base,), here)(spec.name, options, providers=providers)
+            inner = opened(path, options, providers, batched=batched, precision=spec.precision)
+            return NetworkSession(inner, spec) if spec.custom else _of_rembg(spec, inner)
         except Exception as error:
             if out_of_memory(error):
                 raise MemoryError(str(error)) from error
-            if of_onnxruntime(error):
+            if of_runtime(error):
                 raise ModelError(
                     "model_broken",
                     f"The weights of {spec.name} cannot be loaded.",
@@ -253,7 +247,7 @@ def _told(error: Exception, spec: ModelSpec) -> Exception:
         return error
     if out_of_memory(error):
         told: Exception = MemoryError(str(error))
-    elif of_onnxruntime(error) or isinstance(error, ValueError | IndexError):
+    elif of_runtime(error) or isinstance(error, ValueError | IndexError):
         told = ModelError(
             "model_broken", f"The model {spec.name} could not run on this photo.", "Choose another model."
         )
@@ -261,6 +255,15 @@ def _told(error: Exception, spec: ModelSpec) -> Exception:
         raise error
     told.__cause__ = error
     return told
+
+
+def _of_rembg(spec: ModelSpec, inner: Any) -> Any:
+    """rembg's session of a model. Its own way to make one finds (or downloads) the file and loads it by
+    onnxruntime."""
+    kind = _rembg_sessions()[spec.name]
+    session = kind.__new__(kind)
+    session.model_name, session.inner_session = spec.name, inner
+    return session
 
 
 def _rembg_sessions() -> dict[str, Any]:

@@ -1,11 +1,8 @@
 """Running a custom model: how a picture is fed to it, and how its output is read as a mask."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,9 +19,9 @@ _TYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tenso
 class NetworkSession:
     """A loaded custom model, used as rembg's sessions are: `predict`, `normalize` and `inner_session`."""
 
-    def __init__(self, weights: Path, spec: ModelSpec, options: Any, providers: Sequence[Any]) -> None:
-        """Load it. Raises ModelError custom_shape, and what onnxruntime does."""
-        self.inner_session: Any = onnxruntime.InferenceSession(str(weights), options, providers=providers)
+    def __init__(self, session: Any, spec: ModelSpec) -> None:
+        """Of what was loaded. Raises ModelError custom_shape."""
+        self.inner_session = session
         assert spec.network is not None
         self._spec, self._network = spec, spec.network
         self._input, self._type = _input(self.inner_session, spec)

@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import structlog
 from photoproc.errors import Problem
 from photoproc.models.asking import StoppedError, TooLongError, ask, how_it_ended
 from photoproc.models.catalogue import ModelSpec, Network
-from photoproc.models.providers import build
+from photoproc.models.providers import Choice, build
 
 log = structlog.get_logger()
 
@@ -30,6 +30,8 @@ class Limits:
     timeout_s: float
     memory_mb: int = 0
     threads: int = 1
+    choice: Choice = field(default_factory=Choice)
+    """What models are to run on, for which forms are measured; what is tried runs on the processor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

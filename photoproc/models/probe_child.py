@@ -61,14 +61,14 @@ def _tried(spec: ModelSpec, path: Path, threads: int) -> dict[str, float]:
 
     from photoproc.models.network import NetworkSession
     from photoproc.models.providers import CPU
-    from photoproc.models.sessions import session_options
+    from photoproc.models.sessions import opened, session_options
 
     onnxruntime.set_default_logger_severity(4)
     width, height = spec.input_wh
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     try:
         began = time.perf_counter()
-        session = NetworkSession(path, spec, session_options(threads), [CPU])
+        session = NetworkSession(opened(path, session_options(threads), [CPU]), spec)
         loaded = time.perf_counter()
         session.predict(Image.fromarray(noise))
         return {"load_s": loaded - began, "run_s": time.perf_counter() - loaded}

@@ -10,9 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from photoproc.errors import Problem
 
 CPU = "CPUExecutionProvider"
+OPENVINO = "OpenVINOExecutionProvider"
+"""What the package openvino runs, by the name that onnxruntime's builds with OpenVINO use."""
 
-ON_THE_PROCESSOR = (CPU, "OpenVINOExecutionProvider")
-"""Where threads matter; Intel's may run on a card as well, but not unless it is told to."""
+ON_THE_PROCESSOR = (CPU, OPENVINO)
+"""Where threads matter."""
 
 BATCHING = ("CUDAExecutionProvider", "ROCMExecutionProvider")
 """Cards that are given several photos in one run. MIGraphX compiles a model anew for each size of a batch,
@@ -22,7 +24,7 @@ _BY_NAME: Mapping[str, tuple[str, ...]] = {
     "cpu": (CPU,),
     "cuda": ("CUDAExecutionProvider",),
     "rocm": ("MIGraphXExecutionProvider", "ROCMExecutionProvider"),
-    "openvino": ("OpenVINOExecutionProvider",),
+    "openvino": (OPENVINO,),
     "coreml": ("CoreMLExecutionProvider",),
     "directml": ("DmlExecutionProvider",),
 }
@@ -36,12 +38,12 @@ _LABELS: Mapping[str, str] = {
     "CUDAExecutionProvider": "CUDA (NVIDIA)",
     "MIGraphXExecutionProvider": "MIGraphX (AMD ROCm)",
     "ROCMExecutionProvider": "ROCm (AMD)",
-    "OpenVINOExecutionProvider": "OpenVINO (Intel)",
+    OPENVINO: "OpenVINO (CPU)",
     "CoreMLExecutionProvider": "CoreML (Apple)",
     "DmlExecutionProvider": "DirectML (Windows)",
     "TensorrtExecutionProvider": "TensorRT (NVIDIA)",
 }
-_BUILDS = tuple(f"onnxruntime-{kind}" for kind in ("gpu", "openvino", "migraphx", "rocm", "directml"))
+_BUILDS = tuple(f"onnxruntime-{kind}" for kind in ("gpu", "migraphx", "rocm", "directml"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

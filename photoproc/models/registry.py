@@ -29,7 +29,7 @@ class Models(Weights):
         """`probes` is a folder of ours, for what came of trying custom models."""
         super().__init__(model_dir, sources=sources)
         self._custom = CustomModels(self.folders, kept_in=probes, limits=limits)
-        self._maker = FormMaker(threads=limits.threads, on_end=self._custom.refresh)
+        self._maker = FormMaker(threads=limits.threads, choice=limits.choice, on_end=self._custom.refresh)
 
     def start(self) -> None:
         form_making.clear_all(self.folders())

@@ -1,13 +1,17 @@
-"""What every onnxruntime session has in common: its options, the memory they share, their errors."""
+"""Sessions of a network, by onnxruntime or OpenVINO: their options, the memory they share, their errors."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
 from photoproc import machine
 from photoproc.errors import ModelError, Problem
-from photoproc.models.providers import CPU, ON_THE_PROCESSOR, Choice
+from photoproc.models import openvino
+from photoproc.models.catalogue import Precision
+from photoproc.models.openvino import OpenVinoError, OpenVinoSession
+from photoproc.models.providers import CPU, ON_THE_PROCESSOR, OPENVINO, Choice
 
 _NO_MEMORY = (
     *("bad_alloc", "bad allocation", "Failed to allocate", "out of memory", "OUT_OF_MEMORY", "ALLOC_FAILED"),
@@ -61,13 +65,34 @@ class Session:
         return getattr(self._session, name)
 
 
+def opened(
+    path: Path, options: Any, providers: list[Any], *, batched: bool = False, precision: Precision = "f32"
+) -> Session | OpenVinoSession:
+    """A session of a file, on the first of these that can be had; raises what onnxruntime does.
+
+    What OpenVINO cannot load onnxruntime may.
+    """
+    if providers[0] == OPENVINO:
+        try:
+            return OpenVinoSession(path, threads=options.intra_op_num_threads, precision=precision)
+        except OpenVinoError:
+            providers = [CPU]
+    return Session(onnxruntime.InferenceSession(str(path), options, providers=providers), batched=batched)
+
+
 def available() -> tuple[str, ...]:
-    """The execution providers that this onnxruntime was built with, by its names, the best first."""
-    return tuple(onnxruntime.get_available_providers())
+    """The execution providers that there are, by onnxruntime's names, the best first.
+
+    OpenVINO is the package of that name, and not what a build of onnxruntime may have of it.
+    """
+    there = [name for name in onnxruntime.get_available_providers() if name != OPENVINO]
+    if openvino.installed():
+        there.insert(there.index(CPU) if CPU in there else len(there), OPENVINO)
+    return tuple(there)
 
 
-def providers_for(choice: Choice, *, threads: int = 0) -> list[Any]:
-    """What onnxruntime is to run a model on, the best first, with options where it takes any.
+def providers_for(choice: Choice) -> list[Any]:
+    """What a model is to run on, the best first, with options where onnxruntime takes any.
 
     Raises ModelError provider_missing where it has not what is required.
     """
@@ -75,19 +100,17 @@ def providers_for(choice: Choice, *, threads: int = 0) -> list[Any]:
     provider = choice.of(there)
     if not choice.is_met(provider):
         raise _raised(choice.missing(there))
-    if provider == CPU:
-        return [CPU]
+    if provider in ON_THE_PROCESSOR:
+        return [provider] if provider == CPU else [provider, CPU]
     options: dict[str, str] = {}
     if provider in ("CUDAExecutionProvider", "ROCMExecutionProvider") and choice.memory_mb:
         # Grown by what is asked for, or the next power of two would meet the bound too early.
         options = {"gpu_mem_limit": str(choice.memory_mb << 20), "arena_extend_strategy": "kSameAsRequested"}
-    if provider == "OpenVINOExecutionProvider" and threads:
-        options = {"num_of_threads": str(threads)}
     return [(provider, options) if options else provider, CPU]
 
 
 def threads_matter(choice: Choice) -> bool:
-    """Whether models run on the processor, by the CPU's provider or Intel's, and not on a card."""
+    """Whether models run on the processor, by onnxruntime or OpenVINO, and not on a card."""
     return choice.of(available()) in ON_THE_PROCESSOR
 
 
@@ -116,13 +139,13 @@ def _shared_arena() -> None:
     onnxruntime.create_and_register_allocator(cpu, as_requested)
 
 
-def of_onnxruntime(error: Exception) -> bool:
-    """Whether onnxruntime raised it."""
-    return type(error).__module__.startswith("onnxruntime")
+def of_runtime(error: Exception) -> bool:
+    """Whether onnxruntime or OpenVINO raised it."""
+    return isinstance(error, OpenVinoError) or type(error).__module__.startswith("onnxruntime")
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether it is onnxruntime's way to say that memory ran out, also for its threads."""
+    """Whether it is their way to say that memory ran out, also for its threads."""
     if isinstance(error, RuntimeError) and "Cannot allocate memory" in str(error):
         return True
-    return of_onnxruntime(error) and any(word in str(error) for word in _NO_MEMORY)
+    return of_runtime(error) and any(word in str(error) for word in _NO_MEMORY)

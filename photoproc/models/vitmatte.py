@@ -4,14 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
 from photoproc.errors import ModelError
 from photoproc.models.catalogue import VITMATTE, ModelSpec
 from photoproc.models.providers import Choice
-from photoproc.models.sessions import of_onnxruntime, out_of_memory, providers_for, ran_on, session_options
+from photoproc.models.sessions import (
+    of_runtime,
+    opened,
+    out_of_memory,
+    providers_for,
+    ran_on,
+    session_options,
+)
 from photoproc.models.weights import verify
 
 U8 = NDArray[np.uint8]
@@ -27,11 +33,9 @@ class ViTMatte:
         verify(weights, spec)
         self._size_wh = spec.input_wh
         self._choice = choice or Choice()
-        providers = providers_for(self._choice, threads=threads)
+        providers = providers_for(self._choice)
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                str(weights), session_options(threads), providers=providers
-            )
+            self._session: Any = opened(weights, session_options(threads), providers)
         except Exception as error:
             raise _translated(
                 error,
@@ -64,6 +68,6 @@ class ViTMatte:
 def _translated(error: Exception, message: str, advice: str) -> Exception:
     if out_of_memory(error):
         return MemoryError(str(error))
-    if of_onnxruntime(error) or isinstance(error, ValueError | IndexError):
+    if of_runtime(error) or isinstance(error, ValueError | IndexError):
         return ModelError("model_broken", message, advice)
     return error

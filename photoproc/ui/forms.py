@@ -23,8 +23,10 @@ def show_forms(photos: PhotoService, model: ModelState) -> None:
     for kind in kinds:
         if form_name(model.spec.name, kind) in forms.made:
             show_form(photos, model.spec.name, kind)
-    missing = [kind for kind in kinds if form_name(model.spec.name, kind) not in forms.made]
-    if not (there and can_make() and missing):
+    missing = [
+        kind for kind in kinds if can_make(kind) and form_name(model.spec.name, kind) not in forms.made
+    ]
+    if not (there and missing):
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         for kind in missing:
@@ -32,7 +34,7 @@ def show_forms(photos: PhotoService, model: ModelState) -> None:
             if forms.at_work == name:
                 st.caption(f":material/progress_activity: Making {name}, for a minute or more …")
             elif forms.at_work is None:
-                button(photos, f"Make an {kind} form", model.spec.name, kind)
+                button(photos, f"Make {'a' if kind == 'bf16' else 'an'} {kind} form", model.spec.name, kind)
             if (problem := forms.problems.get(name)) is not None:
                 st.caption(f":red[{said(problem)}]")
 
@@ -54,7 +56,7 @@ def show_form(photos: PhotoService, model: str, kind: Kind) -> None:
         if forms.at_work == name:
             st.caption(":material/progress_activity: Measuring …" if state.sound else "Making …")
             return
-        if forms.at_work is None and (state.sound or can_make()):
+        if forms.at_work is None and (state.sound or can_make(kind)):
             button(photos, "Measure again" if state.sound else "Make again", model, kind)
         if st.button("Delete", key=f"delete-{name}", type="tertiary", icon=":material/delete:"):
             asked(lambda: photos.delete_form(name))

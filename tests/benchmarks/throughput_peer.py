@@ -76,14 +76,13 @@ def inference(model: str, weights: str, threads: int, runs: int) -> float:
 
 
 def _bare(weights: str, threads: int) -> Any:
-    """onnxruntime's session, on what the settings choose."""
-    from photoproc.models.sessions import providers_for
+    """A session of onnxruntime or OpenVINO, as the settings choose."""
+    from photoproc.models.sessions import opened, providers_for
     from photoproc.settings import Settings
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    chosen = providers_for(Settings().provider_choice, threads=threads)
-    return onnxruntime.InferenceSession(weights, options, providers=chosen)
+    return opened(Path(weights), options, providers_for(Settings().provider_choice))
 
 
 def _session(model: str, weights: str) -> Any:
