@@ -4,7 +4,7 @@ import pytest
 import structlog
 
 from photoproc.hardware import Hardware
-from photoproc.models.providers import Choice, Limit
+from photoproc.models.providers import OPENVINO, Choice, Limit
 from tests.fakes import FakeEngine
 from tests.pretended import CPU, CUDA
 
@@ -50,6 +50,9 @@ FOUND, RUNS, WARNED = "providers_found", "model_runs_on", "provider_not_used"
         ("auto", (CPU,), (CPU, "", CPU), "", [RUNS, FOUND]),
         ("auto", (CUDA, CPU), (CUDA,), "", [RUNS, FOUND]),
         ("auto", (CUDA, CPU), (CPU,), "provider_missing", [RUNS, FOUND, WARNED]),
+        ("auto", (OPENVINO, CPU), (CPU, OPENVINO), "", [RUNS, RUNS, FOUND]),
+        ("openvino", (OPENVINO, CPU), (OPENVINO,), "", [RUNS, FOUND]),
+        ("openvino", (OPENVINO, CPU), (CPU,), "provider_missing", [RUNS, FOUND, WARNED]),
         ("cuda", (CPU,), (), "provider_missing", [FOUND, WARNED]),
         ("cuda", (CUDA, CPU), (CUDA, CPU), "provider_missing", [RUNS, RUNS, FOUND, WARNED]),
         ("cuda", (CUDA, CPU), (CPU, CUDA), "", [RUNS, RUNS, FOUND]),

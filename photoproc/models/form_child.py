@@ -101,7 +101,9 @@ def _make(
             _check_space(folder, original)
             _convert(original, file, spec, form, known)
         form = replace(form, checksum=f"sha256:{digest(file, 'sha256')}", download_mb=1)
-        measured = form_measure.measure(spec, original, form, file, threads=threads, choice=choice)
+        measured = form_measure.measure(
+            spec, original, form, file, threads=threads, choice=choice, graphs=work / "graphs"
+        )
         told = Form(
             of=model,
             kind=known,

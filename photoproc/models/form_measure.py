@@ -26,14 +26,22 @@ class Measured:
 
 
 def measure(
-    original: ModelSpec, weights: Path, form: ModelSpec, file: Path, *, threads: int, choice: Choice
+    original: ModelSpec,
+    weights: Path,
+    form: ModelSpec,
+    file: Path,
+    *,
+    threads: int,
+    choice: Choice,
+    graphs: Path,
 ) -> Measured:
     """Run both on photos that the form was not made with, in turn, every other turn the form first.
 
-    As the children that run tasks do it: so many threads, with all that making a mask takes. Raises
+    As the children that run tasks do it: so many threads, models prepared in `graphs`, with all that making a
+    mask takes. Raises
     ModelError and MemoryError.
     """
-    matting = Matting(threads=threads, choice=choice)
+    matting = Matting(threads=threads, choice=choice, graphs=graphs)
     matting.load(original, weights)
     matting.load(form, file)
     photos = [

@@ -2,7 +2,7 @@
 
     <folder>/<weights>-<what runs them>/graph.onnx      how they are computed
     <folder>/<weights>-<what runs them>/weights.bin     their numbers, laid out as this processor wants them
-    <folder>/<weights>-openvino-…/graph.blob            both, by OpenVINO
+    <folder>/<weights>-openvino-…/graph.xml, graph.bin  for OpenVINO, which lays numbers out in each process
     <folder>/<weights>-…/sha256.json                    the checksums of these files
     <folder>/<weights>-batch/…                          for a card: the weights, for any number of pictures
 
@@ -17,38 +17,45 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
+from filelock import FileLock
+from numpy.typing import NDArray
 
-from photoproc.models.catalogue import ModelSpec, Precision
+from photoproc.models.catalogue import ModelSpec
 from photoproc.models.onnx_file import free_batch, has_fixed_batch
-from photoproc.models.openvino import BLOB, OpenVinoSession, installed
+from photoproc.models.openvino import SUFFIX, OpenVinoError, OpenVinoSession, convert, installed
 from photoproc.models.sessions import of_runtime, session_options
 from photoproc.models.weights import digest
 
-_GRAPH, _NUMBERS, _COMPILED, _SUMS = "graph.onnx", "weights.bin", f"graph{BLOB}", "sha256.json"
+_GRAPH, _NUMBERS, _CONVERTED, _SUMS = "graph.onnx", "weights.bin", f"graph{SUFFIX}", "sha256.json"
 _KEPT = 8
 """Of other models or for other processors as many as this stay, those used last."""
 _ROOM = 4
 """None is made where the disk has less free than so many times the weights."""
 _LEAST_MAPPED_BYTES = 1024
 _UNFINISHED_S = 3600.0
+_FARTHEST = 1 / 255
+"""One step of a mask, as a part of the range of its values."""
 
 
 def prepared(weights: Path, spec: ModelSpec, folder: Path, *, openvino: bool = False) -> Path | None:
     """The prepared model of these weights, which were verified; made now where there is none yet.
 
-    For onnxruntime, or for `openvino`.
+    For onnxruntime, or for `openvino`: None as well where that gives other masks than onnxruntime, or cannot
+    run the model.
 
     None where it cannot be kept: then the weights themselves are loaded, as onnxruntime's errors about
     them are for whoever does that.
     """
     if openvino:
-        place = folder / f"{spec.weights_id}-openvino-{spec.precision}-{_what_runs()}"
-        return _kept(place, weights, partial(_compile, precision=spec.precision), _COMPILED)
+        place = folder / f"{spec.weights_id}-openvino-{_what_runs()}"
+        return _kept(place, weights, partial(_convert, spec=spec), _CONVERTED)
     return _kept(folder / f"{spec.weights_id}-{_what_runs()}", weights, _prepare)
 
 
@@ -86,20 +93,25 @@ def _what_runs() -> str:
 
 def _kept(place: Path, weights: Path, write: Callable[[Path, Path], None], name: str = _GRAPH) -> Path | None:
     try:
-        if not _is_whole(place, name):
-            _make(weights, place, write)
+        if not _is_whole(place):
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with FileLock(
+                f"{place.parent}.lock"
+            ):  # preparing takes twice the memory of running: one at a time
+                if not _is_whole(place):
+                    _make(weights, place, write)
         os.utime(place)
     except Exception as error:
-        if isinstance(error, OSError | ValueError) or of_runtime(error):
+        if isinstance(error, OSError | ValueError | MemoryError) or of_runtime(error):
             return None
         raise
-    return place / name
+    return place / name if (place / name).exists() else None
 
 
-def _is_whole(place: Path, name: str) -> bool:
+def _is_whole(place: Path) -> bool:
     try:
         sums = json.loads((place / _SUMS).read_text())
-        whole = name in sums and all(digest(place / one, "sha256") == sums[one] for one in sums)
+        whole = all(digest(place / name, "sha256") == sums[name] for name in sums)
     except (OSError, ValueError, KeyError, TypeError):
         whole = False
     if not whole:
@@ -108,9 +120,8 @@ def _is_whole(place: Path, name: str) -> bool:
 
 
 def _make(weights: Path, place: Path, write: Callable[[Path, Path], None]) -> None:
-    """Prepare it beside and move it into its place; who comes first of two is kept."""
+    """Prepare it beside and move it into its place."""
     folder = place.parent
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _forget(folder)
     if shutil.disk_usage(folder).free < _ROOM * weights.stat().st_size:
         raise OSError("too little room")
@@ -124,11 +135,7 @@ def _make(weights: Path, place: Path, write: Callable[[Path, Path], None]) -> No
         for name in (*sums, _SUMS):
             with (part / name).open("rb") as file:
                 os.fsync(file.fileno())
-        try:
-            part.rename(place)
-        except OSError:
-            if not place.is_dir():
-                raise
+        part.rename(place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -141,8 +148,31 @@ def _prepare(weights: Path, part: Path) -> None:
     onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
 
 
-def _compile(weights: Path, part: Path, *, precision: Precision) -> None:
-    OpenVinoSession(weights, threads=1, precision=precision).export(part / _COMPILED)
+def _convert(weights: Path, part: Path, *, spec: ModelSpec) -> None:
+    """Nothing is written where OpenVINO cannot run this model, or does not give what onnxruntime gives."""
+    with suppress(OpenVinoError):
+        convert(weights, part / _CONVERTED)
+        found = _seen(OpenVinoSession(part / _CONVERTED, threads=1), spec)
+        providers = ["CPUExecutionProvider"]
+        plain = onnxruntime.InferenceSession(str(weights), session_options(1), providers=providers)
+        if _alike(found, _seen(plain, spec)):
+            return
+    for file in part.iterdir():
+        file.unlink()
+
+
+def _seen(session: Any, spec: ModelSpec) -> NDArray[Any]:
+    """What a network gives first of a light disc on a dark slope."""
+    [given, *_] = session.get_inputs()
+    (width, height), kind = spec.input_wh, np.float16 if given.type == "tensor(float16)" else np.float32
+    down, along = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    scene = np.where(down**2 + along**2 < 0.25, 1.5, down - 0.5) + np.zeros((1, 3, height, width))
+    return np.asarray(session.run(None, {given.name: scene.astype(kind)})[0], np.float64)
+
+
+def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two are the same, within one step of a mask in the mean."""
+    return one.shape == other.shape and bool(np.abs(one - other).mean() <= _FARTHEST * np.ptp(other))
 
 
 def _free(weights: Path, part: Path) -> None:

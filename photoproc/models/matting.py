@@ -175,11 +175,13 @@ class Matting:
         return None
 
     def _session(self, spec: ModelSpec, weights: Path) -> Any:
-        on_processor = self._choice.of(available()) in ON_THE_PROCESSOR  # which they are prepared for
-        if on_processor and self._graphs is not None:
-            session = self._of_prepared(spec, weights, self._graphs)
-            if session is not None:
-                return session
+        provider = self._choice.of(available())
+        if provider in ON_THE_PROCESSOR and self._graphs is not None:  # which models are prepared for
+            by_openvino = provider == OPENVINO or (spec.precision == "bf16" and OPENVINO in available())
+            for openvino in (True, False) if by_openvino else (False,):
+                session = self._of_prepared(spec, weights, self._graphs, openvino=openvino)
+                if session is not None:
+                    return session
         verify(weights, spec)
         return self._ready(spec, weights)
 
@@ -194,12 +196,12 @@ class Matting:
         ran_on(session.inner_session, self._choice, spec.name)
         return session
 
-    def _of_prepared(self, spec: ModelSpec, weights: Path, folder: Path) -> Any | None:
+    def _of_prepared(self, spec: ModelSpec, weights: Path, folder: Path, *, openvino: bool) -> Any | None:
         """A session of the prepared model; None where it has none, or it is lost meanwhile."""
         graph = self._prepared.get(spec)
         if graph is None:
             verify(weights, spec)
-            graph = prepared(weights, spec, folder, openvino=providers_for(self._choice)[0] == OPENVINO)
+            graph = prepared(weights, spec, folder, openvino=openvino)
             if graph is None:
                 return None
         try:

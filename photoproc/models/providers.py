@@ -29,9 +29,10 @@ _BY_NAME: Mapping[str, tuple[str, ...]] = {
     "directml": ("DmlExecutionProvider",),
 }
 """onnxruntime's names of what can be chosen; AMD's cards are run by MIGraphX since onnxruntime 1.23."""
-_AUTO = ("cuda", "rocm", "openvino")
+_AUTO = ("cuda", "rocm")
 """What is used without being asked for, as rembg does it. CoreML is in every onnxruntime for macOS, and is
-often slower than the CPU; DirectML rembg never uses by itself."""
+often slower than the CPU; DirectML rembg never uses by itself. OpenVINO is a little faster than onnxruntime
+on the CPU, and takes more memory: each child has a copy of the weights."""
 NAMES = ("auto", *_BY_NAME)
 
 _LABELS: Mapping[str, str] = {
@@ -64,7 +65,9 @@ class Choice:
 
     def is_met(self, provider: str) -> bool:
         """Whether a model that runs on this provider does as it is required to."""
-        return not self.required or provider in self._wanted()
+        return (
+            not self.required or provider in self._wanted() or (self.name == "cpu" and provider == OPENVINO)
+        )
 
     def is_absent(self, there: Sequence[str]) -> bool:
         """Whether something was chosen by name that is not among these."""
@@ -72,7 +75,10 @@ class Choice:
 
     def is_passed_over(self, provider: str, there: Sequence[str]) -> bool:
         """Whether a model runs on this provider though, of those there are, it should on another."""
-        return provider not in self._wanted() and self.of(there) != provider
+        best = self.of(there)
+        if provider == OPENVINO and best == CPU:  # a form in bfloat16
+            return False
+        return provider not in self._wanted() and best != provider
 
     def _wanted(self) -> tuple[str, ...]:
         names = _AUTO if self.name == "auto" else (self.name,)

@@ -10,7 +10,7 @@ from photoproc import machine
 from photoproc.errors import ModelError, Problem
 from photoproc.models import openvino
 from photoproc.models.catalogue import Precision
-from photoproc.models.openvino import OpenVinoError, OpenVinoSession
+from photoproc.models.openvino import SUFFIX, OpenVinoError, OpenVinoSession
 from photoproc.models.providers import CPU, ON_THE_PROCESSOR, OPENVINO, Choice
 
 _NO_MEMORY = (
@@ -68,15 +68,10 @@ class Session:
 def opened(
     path: Path, options: Any, providers: list[Any], *, batched: bool = False, precision: Precision = "f32"
 ) -> Session | OpenVinoSession:
-    """A session of a file, on the first of these that can be had; raises what onnxruntime does.
-
-    What OpenVINO cannot load onnxruntime may.
-    """
-    if providers[0] == OPENVINO:
-        try:
-            return OpenVinoSession(path, threads=options.intra_op_num_threads, precision=precision)
-        except OpenVinoError:
-            providers = [CPU]
+    """A session of a file: OpenVINO runs what is in its form, onnxruntime any other. Raises what they do."""
+    if path.suffix == SUFFIX:
+        return OpenVinoSession(path, threads=options.intra_op_num_threads, precision=precision)
+    providers = [one for one in providers if one != OPENVINO]
     return Session(onnxruntime.InferenceSession(str(path), options, providers=providers), batched=batched)
 
 

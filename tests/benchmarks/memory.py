@@ -1,6 +1,7 @@
 """The most memory of the server and all that it has started, while large photos are processed.
 
     python -m tests.benchmarks.memory [--megapixels 24] [--photos 8] [--models u2net u2netp] [--children 2]
+        [--provider auto]
 
 A real server and its children; what several processes share (libraries) is counted once: PSS, Linux's
 proportional set size, summed over all of them every few milliseconds. Aim: 1.2 GB with two children at 24
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--models", nargs="+", default=["u2net", "u2netp"])
     parser.add_argument("--children", type=int, default=2)
+    parser.add_argument("--provider", default="auto")
     options = parser.parse_args()
     own = os.environ.get("PHOTOPROC_MODEL_DIR")
     model_dir = Weights(Path(own) if own else None).folders()[0]
@@ -91,7 +93,9 @@ def main() -> None:
     for model in options.models:
         with (
             tempfile.TemporaryDirectory() as folder,
-            serving(Path(folder) / "data", model_dir, max_concurrent=options.children) as server,
+            serving(
+                Path(folder) / "data", model_dir, max_concurrent=options.children, provider=options.provider
+            ) as server,
             watched(server.pid) as most,
         ):
             job = hand_in(server, photos, model)

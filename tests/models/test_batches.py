@@ -213,11 +213,11 @@ def test_two_that_do_not_fit_are_not_tried_again(folder: Path, tmp_path: Path, c
     assert card.runs == [1, 1]
 
 
-@pytest.mark.parametrize("name", ["cpu", "rocm", "coreml", "directml", "openvino"])
+@pytest.mark.parametrize("name", ["cpu", "rocm", "coreml", "directml"])
 def test_the_cpu_and_what_wants_fixed_sizes_never_batch(
     name: str, folder: Path, tmp_path: Path, card: Pretended
 ) -> None:
-    card.providers = [f"{one}ExecutionProvider" for one in ("MIGraphX", "CoreML", "Dml", "OpenVINO", "CPU")]
+    card.providers = [f"{one}ExecutionProvider" for one in ("MIGraphX", "CoreML", "Dml", "CPU")]
     spec, path = placed(tmp_path, own_onnx.averaging())
     matting = loaded(spec, path, folder, Choice(name=name))
     assert matting.has(spec, batch=True)

@@ -20,8 +20,9 @@ from photoproc.models.form_making import WORK_PREFIX, FormMaker, Order, clear_al
 from photoproc.models.forms import FED, Form, Speed
 from photoproc.models.matting import Matting
 from photoproc.models.probe import Limits
+from photoproc.models.providers import Choice
 from photoproc.models.registry import Models
-from photoproc.models.weights import Phase
+from photoproc.models.weights import Phase, digest
 from photoproc.settings import Settings
 from tests.conftest import skip_or_fail
 from tests.faults.processes import children_of, command_of, kill
@@ -104,6 +105,7 @@ def test_what_slows_both_down_in_a_turn_decides_nothing() -> None:
         ({"form_s": (0.15, 0.40, 0.20, 0.45, 0.26, 0.27)}, "form_unclear", "turns too far apart"),
         ({"original": "md5:0"}, "form_outdated", "made of another u2netp than there is now"),
         ({"of": "u3net"}, "form_outdated", "another u3net"),
+        ({"measured_on": forms.runs_on(1, Choice(name="cpu"))}, "form_moved", ", on cpu; here: "),
         ({"measured_on": "AMD EPYC, 1 thread, onnxruntime 1.0.0"}, "form_moved", "onnxruntime 1.0.0; here"),
     ],
 )
@@ -248,7 +250,7 @@ def home(tmp_path: Path, model_dir: Path) -> Home:
 
 
 @pytest.mark.models
-def test_both_forms_of_u2netp_are_made_measured_and_said_for_what_they_are(home: Home) -> None:
+def test_all_forms_of_u2netp_are_made_measured_and_said_for_what_they_are(home: Home) -> None:
     for kind in forms.KINDS:
         said = make_form(home.settings, "u2netp", kind)
         assert any(word in said for word in ("is offered", "not faster here", "not clearly faster"))
@@ -259,12 +261,17 @@ def test_both_forms_of_u2netp_are_made_measured_and_said_for_what_they_are(home:
     made = {name: one.form for name, one in models.forms().made.items()}
     models.stop()
     assert made["u2netp-fp16"].soft_iou > 0.98
+    assert made["u2netp-bf16"].soft_iou > 0.9
+    assert made["u2netp-bf16"].made == f"sha256:{digest(home.path / 'u2netp.onnx', 'sha256')}", (
+        "the same file"
+    )
     assert 0.4 < made["u2netp-int8"].soft_iou < 1
     for name, form in made.items():
         path = home.path / "models" / name / f"{name}.onnx"
         assert form.original == CATALOGUE["u2netp"].checksum
         assert form.made == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-        assert path.stat().st_size < 0.6 * (home.path / "u2netp.onnx").stat().st_size
+        if form.kind != "bf16":
+            assert path.stat().st_size < 0.6 * (home.path / "u2netp.onnx").stat().st_size
         faster = forms.speed(form.original_s, form.form_s) == "faster"
         assert (name in models.specs()) == faster
 

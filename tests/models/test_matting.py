@@ -194,7 +194,7 @@ def test_inference_gets_the_threads_it_was_given(tmp_path: Path, monkeypatch: py
     real = onnxruntime.InferenceSession
 
     def inference_session(
-        path: str, *, sess_options: onnxruntime.SessionOptions, providers: list[str]
+        path: str, sess_options: onnxruntime.SessionOptions, providers: list[str]
     ) -> object:
         made.append(sess_options)
         return real(path, sess_options=sess_options, providers=providers)
