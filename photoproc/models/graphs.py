@@ -95,9 +95,8 @@ def _kept(place: Path, weights: Path, write: Callable[[Path, Path], None], name:
     try:
         if not _is_whole(place):
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with FileLock(
-                f"{place.parent}.lock"
-            ):  # preparing takes twice the memory of running: one at a time
+            # One at a time: preparing takes twice the memory of running.
+            with FileLock(f"{place.parent}.lock"):
                 if not _is_whole(place):
                     _make(weights, place, write)
         os.utime(place)
@@ -162,12 +161,15 @@ def _convert(weights: Path, part: Path, *, spec: ModelSpec) -> None:
 
 
 def _seen(session: Any, spec: ModelSpec) -> NDArray[Any]:
-    """What a network gives first of a light disc on a dark slope."""
+    """What a network makes of a light disc on a dark slope."""
     [given, *_] = session.get_inputs()
     (width, height), kind = spec.input_wh, np.float16 if given.type == "tensor(float16)" else np.float32
     down, along = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     scene = np.where(down**2 + along**2 < 0.25, 1.5, down - 0.5) + np.zeros((1, 3, height, width))
-    return np.asarray(session.run(None, {given.name: scene.astype(kind)})[0], np.float64)
+    mask = spec.network.output if spec.network is not None else None
+    return np.asarray(
+        session.run(None if mask is None else [mask], {given.name: scene.astype(kind)})[0], np.float64
+    )
 
 
 def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -60,15 +60,19 @@ def _tried(spec: ModelSpec, path: Path, threads: int) -> dict[str, float]:
     from PIL import Image
 
     from photoproc.models.network import NetworkSession
-    from photoproc.models.providers import CPU
-    from photoproc.models.sessions import opened, session_options
+    from photoproc.models.openvino import OpenVinoSession
+    from photoproc.models.providers import CPU, OPENVINO
+    from photoproc.models.sessions import available, opened, session_options
 
     onnxruntime.set_default_logger_severity(4)
     width, height = spec.input_wh
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     try:
         began = time.perf_counter()
-        session = NetworkSession(opened(path, session_options(threads), [CPU]), spec)
+        if spec.precision == "f32" or OPENVINO not in available():
+            session = NetworkSession(opened(path, session_options(threads), [CPU]), spec)
+        else:
+            session = NetworkSession(OpenVinoSession(path, threads=threads, precision=spec.precision), spec)
         loaded = time.perf_counter()
         session.predict(Image.fromarray(noise))
         return {"load_s": loaded - began, "run_s": time.perf_counter() - loaded}

@@ -87,17 +87,29 @@ class Choice:
     def missing(self, there: Sequence[str]) -> Problem:
         """The problem that nothing of what was chosen is among these."""
         wanted = " or ".join(label(name) for name in self._wanted())
+        if self.name == "openvino":
+            has, install = "the package openvino is not installed", "Run pip install openvino"
+        else:
+            has = f"the {build()} that is installed can use {labels(there) or 'nothing'} only"
+            install = "Install the onnxruntime for it with its drivers (README, Graphics cards)"
         return Problem(
             code="provider_missing",
-            message=f"Models are to run on {wanted}, and the {build()} that is installed can use "
-            f"{labels(there) or 'nothing'} only.",
-            advice="Install the onnxruntime for it with its drivers (README, Graphics cards), or set "
-            "PHOTOPROC_PROVIDER=auto and PHOTOPROC_PROVIDER_REQUIRED=0.",
+            message=f"Models are to run on {wanted}, and {has}.",
+            advice=f"{install}, or set PHOTOPROC_PROVIDER=auto and PHOTOPROC_PROVIDER_REQUIRED=0.",
         )
 
     def not_used(self, model: str, provider: str, there: Sequence[str]) -> Problem:
         """The problem that a model was loaded for the best of what there is, and runs on this."""
         wanted, used = label(self.of(there)), label(provider)
+        if self.of(there) == OPENVINO:
+            return Problem(
+                code="provider_missing",
+                message=f"{model} is to run on {wanted}, which cannot run it or gives other masks than "
+                f"onnxruntime, and ran on {used}.",
+                advice="With PHOTOPROC_PROVIDER=auto that is what is wanted."
+                if not self.required
+                else "Choose another model. PHOTOPROC_PROVIDER_REQUIRED=0 lets it run on the CPU.",
+            )
         then = (
             "then retry. PHOTOPROC_PROVIDER_REQUIRED=0 lets models run on the CPU."
             if self.required
