@@ -27,6 +27,7 @@ import onnxruntime
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from photoproc import machine
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.onnx_file import free_batch, has_fixed_batch
 from photoproc.models.openvino import SUFFIX, OpenVinoError, OpenVinoSession, convert, installed
@@ -152,6 +153,7 @@ def _convert(weights: Path, part: Path, *, spec: ModelSpec) -> None:
     with suppress(OpenVinoError):
         convert(weights, part / _CONVERTED)
         found = _seen(OpenVinoSession(part / _CONVERTED, threads=1), spec)
+        machine.trim()  # before it is loaded once more
         providers = ["CPUExecutionProvider"]
         plain = onnxruntime.InferenceSession(str(weights), session_options(1), providers=providers)
         if _alike(found, _seen(plain, spec)):
