@@ -113,8 +113,10 @@ def test_what_it_cannot_read_is_told_of_as_ever(tmp_path: Path, folder: Path) ->
         ran(spec_for(b"no model"), path, folder, CHOSEN)
 
 
-@pytest.mark.parametrize("name", ["graph.xml", "graph.bin", "sha256.json"])
-@pytest.mark.parametrize("how", ["cut short", "changed", "gone"])
+@pytest.mark.models
+@pytest.mark.parametrize(
+    ("name", "how"), [("graph.xml", "cut short"), ("graph.bin", "changed"), ("sha256.json", "gone")]
+)
 def test_a_damaged_one_is_made_again(name: str, how: str, model_dir: Path, folder: Path) -> None:
     spec, path = CATALOGUE["u2netp"], weights_file(model_dir, "u2netp")
     made = graphs.prepared(path, spec, folder, openvino=True)
