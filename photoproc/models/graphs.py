@@ -17,7 +17,6 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from photoproc import machine
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.onnx_file import free_batch, has_fixed_batch
 from photoproc.models.openvino import SUFFIX, OpenVinoError, OpenVinoSession, convert, installed
-from photoproc.models.sessions import of_runtime, session_options
+from photoproc.models.sessions import of_runtime, out_of_memory, session_options
 from photoproc.models.weights import digest
 
 _GRAPH, _NUMBERS, _CONVERTED, _SUMS = "graph.onnx", "weights.bin", f"graph{SUFFIX}", "sha256.json"
@@ -149,8 +148,11 @@ def _prepare(weights: Path, part: Path) -> None:
 
 
 def _convert(weights: Path, part: Path, *, spec: ModelSpec) -> None:
-    """Nothing is written where OpenVINO cannot run this model, or does not give what onnxruntime gives."""
-    with suppress(OpenVinoError):
+    """Nothing is written where OpenVINO cannot run this model, or does not give what onnxruntime gives.
+
+    Raises OpenVinoError where there was too little memory to find that out.
+    """
+    try:
         convert(weights, part / _CONVERTED)
         found = _seen(OpenVinoSession(part / _CONVERTED, threads=1), spec)
         machine.trim()  # before it is loaded once more
@@ -158,6 +160,9 @@ def _convert(weights: Path, part: Path, *, spec: ModelSpec) -> None:
         plain = onnxruntime.InferenceSession(str(weights), session_options(1), providers=providers)
         if _alike(found, _seen(plain, spec)):
             return
+    except OpenVinoError as error:
+        if out_of_memory(error):
+            raise
     for file in part.iterdir():
         file.unlink()
 

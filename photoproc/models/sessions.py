@@ -16,6 +16,7 @@ from photoproc.models.providers import CPU, ON_THE_PROCESSOR, OPENVINO, Choice
 _NO_MEMORY = (
     *("bad_alloc", "bad allocation", "Failed to allocate", "out of memory", "OUT_OF_MEMORY", "ALLOC_FAILED"),
     "is smaller than requested bytes",  # the bound on a card's memory
+    *("can't alloc", "Cannot allocate memory", "Resource temporarily unavailable"),  # OpenVINO's
 )
 
 

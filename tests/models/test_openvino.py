@@ -104,6 +104,20 @@ def test_a_model_of_which_it_makes_something_else_is_onnxruntimes_and_is_looked_
     assert (place / "sha256.json").stat().st_mtime_ns == made
 
 
+def test_too_little_memory_to_look_at_a_model_says_nothing_of_the_model(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OpenVinoError("Check 'ptr' failed: Failed to allocate 117350400 bytes of memory")
+
+    spec, path = placed_custom(tmp_path, own_onnx.averaging())
+    with monkeypatch.context() as now:
+        now.setattr(graphs, "convert", full)
+        assert ran(spec, path, folder, CHOSEN).provider == CPU
+        assert not list(folder.glob("*openvino*"))
+    assert ran(spec, path, folder, CHOSEN).provider == OPENVINO
+
+
 def test_what_it_cannot_read_is_told_of_as_ever(tmp_path: Path, folder: Path) -> None:
     path = tmp_path / "silueta.onnx"
     path.write_bytes(b"no model")
