@@ -38,8 +38,7 @@ def measure(
     """Run both on photos that the form was not made with, in turn, every other turn the form first.
 
     As the children that run tasks do it: so many threads, models prepared in `graphs`, with all that making a
-    mask takes. Raises
-    ModelError and MemoryError.
+    mask takes. Raises ModelError and MemoryError.
     """
     matting = Matting(threads=threads, choice=choice, graphs=graphs)
     matting.load(original, weights)

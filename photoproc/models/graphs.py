@@ -40,6 +40,8 @@ _ROOM = 4
 """None is made where the disk has less free than so many times the weights."""
 _LEAST_MAPPED_BYTES = 1024
 _UNFINISHED_S = 3600.0
+_PATIENCE_S = 60.0
+"""So long another process is waited for that prepares one; then the weights themselves are loaded."""
 _FARTHEST = 1 / 255
 """One step of a mask, as a part of the range of its values."""
 
@@ -54,7 +56,7 @@ def prepared(weights: Path, spec: ModelSpec, folder: Path, *, openvino: bool = F
     them are for whoever does that.
     """
     if openvino:
-        place = folder / f"{spec.weights_id}-openvino-{_what_runs()}"
+        place = folder / f"{spec.weights_id}-openvino-{_what_runs(_used(spec))}"
         return _kept(place, weights, partial(_convert, spec=spec), _CONVERTED)
     return _kept(folder / f"{spec.weights_id}-{_what_runs()}", weights, _prepare)
 
@@ -79,15 +81,20 @@ def options_for(options: Any) -> Any:
     return options
 
 
+def _used(spec: ModelSpec) -> str:
+    """What is made of a file: one file may be two models, of which OpenVINO is fit for one."""
+    return f"{spec.input_wh} {None if spec.network is None else spec.network.output}"
+
+
 @cache
-def _what_runs() -> str:
-    """A short name of the versions of what runs models, and of the processor's abilities."""
+def _what_runs(used: str = "") -> str:
+    """A short name of the versions of what runs models, of the processor's abilities, and of the rest."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
     able = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-    told = f"{onnxruntime.__version__} {installed()} {platform.machine()} {able}"
+    told = f"{onnxruntime.__version__} {installed()} {platform.machine()} {able} {used}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -96,8 +103,9 @@ def _kept(place: Path, weights: Path, write: Callable[[Path, Path], None], name:
         if not _is_whole(place):
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # One at a time: preparing takes twice the memory of running.
-            with FileLock(f"{place.parent}.lock"):
+            with FileLock(f"{place.parent}.lock", timeout=_PATIENCE_S):
                 if not _is_whole(place):
+                    shutil.rmtree(place, ignore_errors=True)
                     _make(weights, place, write)
         os.utime(place)
     except Exception as error:
@@ -110,12 +118,9 @@ def _kept(place: Path, weights: Path, write: Callable[[Path, Path], None], name:
 def _is_whole(place: Path) -> bool:
     try:
         sums = json.loads((place / _SUMS).read_text())
-        whole = all(digest(place / name, "sha256") == sums[name] for name in sums)
+        return all(digest(place / name, "sha256") == sums[name] for name in sums)
     except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        shutil.rmtree(place, ignore_errors=True)
-    return whole
+        return False
 
 
 def _make(weights: Path, place: Path, write: Callable[[Path, Path], None]) -> None:
@@ -150,7 +155,7 @@ def _prepare(weights: Path, part: Path) -> None:
 def _convert(weights: Path, part: Path, *, spec: ModelSpec) -> None:
     """Nothing is written where OpenVINO cannot run this model, or does not give what onnxruntime gives.
 
-    Raises OpenVinoError where there was too little memory to find that out.
+    Raises OpenVinoError or OSError where that could not be found out: for want of memory, room or a library.
     """
     try:
         convert(weights, part / _CONVERTED)

@@ -63,7 +63,7 @@ class Matting:
         """Of what is loaded and run from now on. onnxruntime fixes them when it loads a model, so one that
         runs on one core and on all of them is loaded twice."""
         self._sessions: dict[tuple[ModelSpec, int], Any] = {}
-        self._prepared: dict[ModelSpec, Path] = {}
+        self._prepared: dict[tuple[ModelSpec, bool], Path] = {}
         """Of loaded models, which need no second check to be loaded for other threads."""
         self._limits: dict[ModelSpec, Limit] = {}
 
@@ -95,9 +95,12 @@ class Matting:
         self._sessions.pop(place, None)
         while self._sessions and sum(one.download_mb for one in (*self._loaded(), spec)) > LOADED_MB:
             del self._sessions[next(iter(self._sessions))]
-        self._prepared = {one: path for one, path in self._prepared.items() if one in self._loaded()}
+        self._prepared = {one: path for one, path in self._prepared.items() if one[0] in self._loaded()}
         session = self._batched(spec, weights) if batch and self._may_batch(spec) else None
-        self._sessions[place] = session or self._session(spec, weights)
+        session = session or self._session(spec, weights)
+        if spec.precision == "bf16" and session.inner_session.get_providers()[0] != OPENVINO:
+            raise _not_in_bfloat16(spec)
+        self._sessions[place] = session
         machine.trim()  # a third of what loading takes is only for loading
 
     def _loaded(self) -> list[ModelSpec]:
@@ -198,19 +201,19 @@ class Matting:
 
     def _of_prepared(self, spec: ModelSpec, weights: Path, folder: Path, *, openvino: bool) -> Any | None:
         """A session of the prepared model; None where it has none, or it is lost meanwhile."""
-        graph = self._prepared.get(spec)
-        if graph is None:
-            verify(weights, spec)
-            graph = prepared(weights, spec, folder, openvino=openvino)
+        for graph in (self._prepared.pop((spec, openvino), None), None):  # what was known may be lost
+            if graph is None:
+                verify(weights, spec)
+                graph = prepared(weights, spec, folder, openvino=openvino)
             if graph is None:
                 return None
-        try:
-            session = self._ready(spec, graph, is_prepared=True)
-        except ModelError:
-            self._prepared.pop(spec, None)
-            return None
-        self._prepared[spec] = graph
-        return session
+            try:
+                session = self._ready(spec, graph, is_prepared=True)
+            except ModelError:
+                continue
+            self._prepared[spec, openvino] = graph
+            return session
+        return None
 
     @staticmethod
     def _opened(spec: ModelSpec, path: Path, options: Any, providers: list[Any], *, batched: bool) -> Any:
@@ -257,6 +260,16 @@ def _told(error: Exception, spec: ModelSpec) -> Exception:
         raise error
     told.__cause__ = error
     return told
+
+
+def _not_in_bfloat16(spec: ModelSpec) -> ModelError:
+    """As its original's masks are no masks of a form."""
+    return ModelError(
+        "provider_missing",
+        f"{spec.name} is its original in bfloat16, which OpenVINO did not run here: the package openvino is "
+        "missing, there was no room (data folder, memory) to prepare it, or a graphics card was chosen.",
+        "Use its original, or see to that and retry.",
+    )
 
 
 def _of_rembg(spec: ModelSpec, inner: Any) -> Any:

@@ -76,7 +76,7 @@ class OpenVinoSession:
             found = [self._request.get_tensor(port).data.copy() for port in asked]
             if self.lean:
                 self._network.release_memory()
-        except RuntimeError as error:
+        except (RuntimeError, KeyError) as error:
             raise OpenVinoError(str(error)) from error
         if self.lean:
             machine.trim()
@@ -98,15 +98,21 @@ class OpenVinoSession:
 def convert(weights: Path, file: Path) -> None:
     """Write an ONNX file in OpenVINO's own form, which loads faster, its numbers mapped from the disk.
 
-    Raises OpenVinoError, and OSError.
+    Raises OpenVinoError where it cannot read it; OSError where it cannot write, or is not there itself.
     """
     try:
         core = _core()
         from openvino import save_model
-
-        save_model(core.read_model(weights), file, compress_to_fp16=False)
-    except (RuntimeError, ImportError) as error:
+    except ImportError as error:
+        raise OSError(f"OpenVINO cannot be loaded: {error}") from error
+    try:
+        network = core.read_model(weights)
+    except RuntimeError as error:
         raise OpenVinoError(str(error)) from error
+    try:
+        save_model(network, file, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 def _properties(threads: int, precision: Precision) -> dict[str, Any]:

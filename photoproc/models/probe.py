@@ -5,6 +5,7 @@ import os
 import threading
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,10 @@ def rules_of(spec: ModelSpec) -> str:
         runs_it = version(build())
     except PackageNotFoundError:
         runs_it = ""
-    return json.dumps([RULES, runs_it, json_of_spec(spec)], sort_keys=True)
+    told = [RULES, runs_it, json_of_spec(spec)]
+    if spec.precision != "f32":
+        told.append(version("openvino") if find_spec("openvino") else "")
+    return json.dumps(told, sort_keys=True)
 
 
 def json_of_spec(spec: ModelSpec) -> dict[str, Any]:

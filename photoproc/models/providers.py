@@ -90,7 +90,8 @@ class Choice:
         if self.name == "openvino":
             has, install = "the package openvino is not installed", "Run pip install openvino"
         else:
-            has = f"the {build()} that is installed can use {labels(there) or 'nothing'} only"
+            able = labels([name for name in there if name != OPENVINO])
+            has = f"the {build()} that is installed can use {able or 'nothing'} only"
             install = "Install the onnxruntime for it with its drivers (README, Graphics cards)"
         return Problem(
             code="provider_missing",
@@ -104,8 +105,8 @@ class Choice:
         if self.of(there) == OPENVINO:
             return Problem(
                 code="provider_missing",
-                message=f"{model} is to run on {wanted}, which cannot run it or gives other masks than "
-                f"onnxruntime, and ran on {used}.",
+                message=f"{model} is to run on {wanted} and ran on {used}: there was no room (data folder, "
+                "memory) to prepare it, or OpenVINO makes other masks of it than onnxruntime.",
                 advice="With PHOTOPROC_PROVIDER=auto that is what is wanted."
                 if not self.required
                 else "Choose another model. PHOTOPROC_PROVIDER_REQUIRED=0 lets it run on the CPU.",

@@ -111,7 +111,7 @@ def threads_matter(choice: Choice) -> bool:
 
 
 def ran_on(session: Any, choice: Choice, model: str) -> str:
-    """The execution provider a loaded model runs on, as onnxruntime names it.
+    """The execution provider a loaded model runs on, by onnxruntime's name for it.
 
     onnxruntime takes the CPU, with a word on standard error, where it cannot load a provider's libraries, and
     where a run fails. Raises ModelError provider_missing where another is required.

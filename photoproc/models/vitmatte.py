@@ -9,8 +9,9 @@ from PIL import Image
 
 from photoproc.errors import ModelError
 from photoproc.models.catalogue import VITMATTE, ModelSpec
-from photoproc.models.providers import Choice
+from photoproc.models.providers import OPENVINO, Choice
 from photoproc.models.sessions import (
+    available,
     of_runtime,
     opened,
     out_of_memory,
@@ -33,6 +34,8 @@ class ViTMatte:
         verify(weights, spec)
         self._size_wh = spec.input_wh
         self._choice = choice or Choice()
+        if self._choice.of(available()) == OPENVINO:  # which runs only what is prepared for it
+            self._choice = Choice(name="cpu")
         providers = providers_for(self._choice)
         try:
             self._session: Any = opened(weights, session_options(threads), providers)

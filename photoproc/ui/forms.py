@@ -37,7 +37,7 @@ def show_forms(photos: PhotoService, model: ModelState) -> None:
         for kind in missing:
             name = form_name(model.spec.name, kind)
             if forms.at_work == name:
-                st.caption(f":material/progress_activity: Making {name}, for a minute or more …")
+                st.caption(f":material/progress_activity: Making {name} …")
             elif forms.at_work is None:
                 button(photos, f"Make {'a' if kind == 'bf16' else 'an'} {kind} form", model.spec.name, kind)
             if (problem := forms.problems.get(name)) is not None:

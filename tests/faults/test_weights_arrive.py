@@ -101,8 +101,7 @@ def test_weights_that_are_not_what_they_should_be_are_never_loaded_and_no_other_
     server.finished(other)
     assert server.counts(other) == Counts(done=1)
 
-    until(lambda: model(server, "u2netp")["problem"] is not None)
-    told = model(server, "u2netp")
+    told = with_problem(server, "u2netp")
     assert told["state"] != "ready"
     message = told["problem"]["message"]  # at first of the check, then of the vain download
     assert "not what rembg published" in message or "damaged or another one" in message
@@ -119,6 +118,18 @@ def model(server: Server, name: str) -> dict[str, Any]:
     """What the server says of a model; nothing of one it does not know yet."""
     items = httpx2.get(f"{server.url}/api/v1/models").json()["items"]
     return next((one for one in items if one["name"] == name), {"state": ""})
+
+
+def with_problem(server: Server, name: str) -> dict[str, Any]:
+    """What the server says of a model as soon as it has a problem, which it has not while it downloads it."""
+    seen = [model(server, name)]
+
+    def told() -> bool:
+        seen.append(model(server, name))
+        return seen[-1].get("problem") is not None
+
+    until(told)
+    return seen[-1]
 
 
 def hand_in(server: Server, name: str) -> str:

@@ -62,6 +62,16 @@ def two_outputs() -> bytes:
     return _model(nodes + given + made)
 
 
+def misread() -> bytes:
+    """The mean of the channels as `mean`, and their sum as `sum`, by an operator that OpenVINO takes for the
+    sum of all: its axes are an attribute up to opset 17."""
+    axes = _ints("axes", [1]) + _int("keepdims", 1)
+    nodes = _node("ReduceMean", ["x"], ["mean"], axes) + _node("ReduceL1", ["x"], ["sum"], axes)
+    given = _field(11, _value("x", FLOAT, (1, 3, SIDE, SIDE)))
+    made = _field(12, _value("mean", FLOAT, None)) + _field(12, _value("sum", FLOAT, None))
+    return _model(nodes + given + made)
+
+
 def mixing() -> bytes:
     """The mean of the channels, and that of all pictures of a run added."""
     nodes = _node("ReduceMean", ["x"], ["mean"], _ints("axes", [1]) + _int("keepdims", 1))

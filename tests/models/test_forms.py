@@ -184,6 +184,17 @@ def test_a_form_that_is_faster_is_a_model_and_one_that_is_not_is_none(tmp_path: 
     }
 
 
+def test_forms_are_for_what_is_chosen_to_run_them(tmp_path: Path) -> None:
+    put_form(tmp_path / "home", a_form())
+    limits = Limits(timeout_s=120, choice=Choice(name="openvino"))
+    models = Models(tmp_path / "home", probes=tmp_path / "probes", limits=limits, sources=())
+    problem = settled(models, "u2netp-int8").state("u2netp-int8").problem
+    assert problem is not None
+    assert problem.code == "form_moved"
+    assert "here: " in problem.message
+    assert "on openvino" in problem.message
+
+
 def test_a_form_whose_file_is_another_is_not_offered_and_one_that_is_deleted_is_gone(tmp_path: Path) -> None:
     home = tmp_path / "home"
     path = put_form(home, a_form(), own_onnx.averaging(side=320, opset=12))
@@ -247,6 +258,14 @@ class Home:
 @pytest.fixture
 def home(tmp_path: Path, model_dir: Path) -> Home:
     return Home(tmp_path, model_dir)
+
+
+@pytest.mark.models
+def test_a_form_is_measured_on_what_is_chosen(home: Home) -> None:
+    problem = run(replace(home.order("bf16"), choice=Choice(name="cuda", required=True)), threading.Event())
+    assert problem is not None
+    assert problem.code == "provider_missing"
+    assert home.files() == set()
 
 
 @pytest.mark.models

@@ -1,23 +1,27 @@
 """OpenVINO: the same masks as onnxruntime's, told apart from it, and nothing sent to anybody."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from photoproc.errors import ModelError
-from photoproc.models import graphs, openvino
+from photoproc.models import graphs, openvino, probe
 from photoproc.models.catalogue import CATALOGUE, ModelSpec
 from photoproc.models.forms import form_spec
 from photoproc.models.matting import Matting, Prediction
 from photoproc.models.openvino import OpenVinoError, OpenVinoSession
 from photoproc.models.providers import CPU, OPENVINO, Choice
-from photoproc.models.sessions import available, of_runtime
+from photoproc.models.sessions import available, of_runtime, out_of_memory
 from photoproc.samples import form_photos
 from tests.models import own_onnx, tiny_onnx
 from tests.models.support import soft_iou, spec_for, weights_file
@@ -25,6 +29,7 @@ from tests.models.test_network import placed as placed_custom
 from tests.pictures import picture
 
 CHOSEN = Choice(name="openvino")
+LIMITS = probe.Limits(timeout_s=60)
 
 pytestmark = pytest.mark.skipif(
     not openvino.installed(), reason="there is no OpenVINO for this kind of machine"
@@ -72,18 +77,98 @@ def test_a_form_in_bfloat16_is_what_it_runs_without_being_chosen(model_dir: Path
         assert soft_iou(made[1].mask, made[0].mask) > 0.9
 
 
-def test_where_it_is_not_installed_onnxruntime_runs_even_that(
+def in_bfloat16(spec: ModelSpec) -> ModelSpec:
+    """A custom model as a form."""
+    assert spec.network is not None
+    return replace(spec, network=replace(spec.network, precision="bf16"))
+
+
+def test_where_it_is_not_installed_its_forms_fail_and_no_mask_of_the_original_is_taken_for_theirs(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec, path = placed_custom(tmp_path, own_onnx.averaging())
-    assert spec.network is not None
-    form = replace(spec, network=replace(spec.network, precision="bf16"))
+    form = in_bfloat16(spec)
     assert ran(form, path, folder, Choice()).provider == OPENVINO
+    with pytest.raises(ModelError, match="OpenVINO did not run here"):
+        ran(form, path, None, Choice())
     monkeypatch.setattr(openvino, "installed", lambda: "")
     assert OPENVINO not in available()
-    assert ran(form, path, folder, Choice()).provider == CPU
     with pytest.raises(ModelError, match="provider_missing"):
+        ran(form, path, folder, Choice())
+    with pytest.raises(ModelError, match="openvino is not installed"):
         ran(spec, path, folder, Choice(name="openvino", required=True))
+
+
+def test_a_form_is_tried_as_it_will_run(tmp_path: Path) -> None:
+    spec, path = placed_custom(tmp_path, own_onnx.misread(), own_onnx.TOML + 'output = "sum"')
+    plain, form = (probe.run(one, path, LIMITS, Event()) for one in (spec, in_bfloat16(spec)))
+    assert plain is not None
+    assert plain.problem is None
+    assert form is not None
+    assert form.problem is not None
+    assert form.problem.code == "custom_shape"
+
+
+def test_what_is_known_of_a_form_ends_with_another_openvino(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, _ = placed_custom(tmp_path, own_onnx.averaging())
+    both = spec, in_bfloat16(spec)
+    before = [probe.rules_of(one) for one in both]
+    monkeypatch.setattr("photoproc.models.probe.version", lambda of: "9" if of == "openvino" else version(of))
+    after = [probe.rules_of(one) for one in both]
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+def test_it_is_fit_for_one_output_of_a_file_and_not_for_the_other(tmp_path: Path, folder: Path) -> None:
+    found = []
+    for output in ("mean", "sum"):
+        toml = f'{own_onnx.TOML}output = "{output}"'
+        spec, path = placed_custom(tmp_path, own_onnx.misread(), toml)
+        found.append(ran(spec, path, folder, CHOSEN))
+        assert np.array_equal(found[-1].mask, ran(spec, path, None, Choice(name="cpu")).mask)
+    assert [one.provider for one in found] == [OPENVINO, CPU]
+
+
+def test_other_values_are_another_mask() -> None:
+    values = np.linspace(0, 1, 100).reshape(10, 10)
+    assert graphs._alike(values + 0.003, values)
+    assert not graphs._alike(values + 0.005, values)
+    assert not graphs._alike(values[:5], values)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [own_onnx.averaging(dynamic=True), own_onnx.averaging(kind=own_onnx.FLOAT16)],
+    ids=["any size", "16"],
+)
+def test_it_runs_networks_of_any_size_and_of_16_bits(data: bytes, tmp_path: Path, folder: Path) -> None:
+    spec, path = placed_custom(tmp_path, data)
+    found, plain = ran(spec, path, folder, CHOSEN), ran(spec, path, None, Choice(name="cpu"))
+    assert (found.provider, plain.provider) == (OPENVINO, CPU)
+    assert np.abs(found.mask.astype(int) - plain.mask).max() <= 1
+
+
+@pytest.mark.models
+def test_what_was_prepared_and_is_lost_is_prepared_anew(model_dir: Path, folder: Path) -> None:
+    spec, path = CATALOGUE["u2netp"], weights_file(model_dir, "u2netp")
+    matting = Matting(threads=1, graphs=folder, choice=CHOSEN)
+    matting.load(spec, path)
+    shutil.rmtree(folder)
+    matting.threads = 2
+    matting.load(spec, path)
+    assert matting.predict(picture(320, 320), spec).provider == OPENVINO
+
+
+def test_who_prepares_another_for_too_long_is_not_waited_for(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, path = placed_custom(tmp_path, own_onnx.averaging())
+    monkeypatch.setattr(graphs, "_PATIENCE_S", 0.05)
+    with FileLock(f"{folder}.lock"):
+        assert ran(spec, path, folder, CHOSEN).provider == CPU
+    assert ran(spec, path, folder, CHOSEN).provider == OPENVINO
 
 
 def test_a_model_of_which_it_makes_something_else_is_onnxruntimes_and_is_looked_at_once(
@@ -104,18 +189,34 @@ def test_a_model_of_which_it_makes_something_else_is_onnxruntimes_and_is_looked_
     assert (place / "sha256.json").stat().st_mtime_ns == made
 
 
-def test_too_little_memory_to_look_at_a_model_says_nothing_of_the_model(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [
+        OpenVinoError("Check 'ptr' failed: Failed to allocate 117350400 bytes of memory"),
+        OpenVinoError("Exception from src/inference/src/dev/plugin.cpp:59: can't alloc"),
+        MemoryError(),
+        OSError("no room"),
+    ],
+    ids=str,
+)
+def test_what_kept_it_from_being_looked_at_says_nothing_of_the_model(
+    error: Exception, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OpenVinoError("Check 'ptr' failed: Failed to allocate 117350400 bytes of memory")
+    def fails(*_: object) -> None:
+        raise error
 
     spec, path = placed_custom(tmp_path, own_onnx.averaging())
     with monkeypatch.context() as now:
-        now.setattr(graphs, "convert", full)
+        now.setattr(graphs, "convert", fails)
         assert ran(spec, path, folder, CHOSEN).provider == CPU
         assert not list(folder.glob("*openvino*"))
     assert ran(spec, path, folder, CHOSEN).provider == OPENVINO
+
+
+def test_a_file_that_cannot_be_written_is_no_fault_of_the_network(tmp_path: Path) -> None:
+    _, path = placed_custom(tmp_path, own_onnx.averaging())
+    with pytest.raises(OSError, match="graph"):
+        openvino.convert(path, path / "graph.xml")
 
 
 def test_what_it_cannot_read_is_told_of_as_ever(tmp_path: Path, folder: Path) -> None:
@@ -153,6 +254,9 @@ def test_a_run_that_cannot_be_is_an_error_of_the_model(tmp_path: Path) -> None:
     with pytest.raises(OpenVinoError) as raised:
         session.run(None, {session.get_inputs()[0].name: np.zeros((1, 3, 7, 7), np.float32)})
     assert of_runtime(raised.value)
+    assert not out_of_memory(raised.value)
+    with pytest.raises(OpenVinoError, match="nope"):
+        session.run(["nope"], {session.get_inputs()[0].name: np.zeros((1, 3, 32, 32), np.float32)})
 
 
 def test_what_it_takes_and_gives_is_told_in_onnxruntimes_words(tmp_path: Path) -> None:

@@ -83,6 +83,12 @@ def test_the_real_onnxruntime_here_is_asked_for_what_rembg_asks(public: tuple[Mo
     assert providers_for(Choice()) == [CPU]
 
 
+def test_what_is_missing_and_what_to_do_about_it_is_told() -> None:
+    card, own = Choice(name="cuda").missing((OPENVINO, CPU)), Choice(name="openvino").missing((CPU,))
+    assert "the onnxruntime that is installed can use CPU only" in card.message
+    assert "pip install openvino" in own.advice
+
+
 def test_memory_of_a_card_is_bounded_where_that_is_set(have: Have) -> None:
     have(CUDA, CPU)
     limits = {"gpu_mem_limit": str(3 * 1024**3), "arena_extend_strategy": "kSameAsRequested"}
