@@ -36,6 +36,13 @@ def make(settings: Settings) -> Iterator[Callable[[], Runtime]]:
         one.stop()
 
 
+def test_forms_are_made_and_judged_for_what_the_settings_choose(settings: Settings) -> None:
+    runtime = Runtime(settings.model_copy(update={"provider": "openvino"}))
+    models = runtime._weights
+    runtime.stop()
+    assert models._maker._choice.name == models._custom._limits.choice.name == "openvino"
+
+
 def leave_behind(settings: Settings) -> Path:
     """A file as a crash leaves it."""
     left = settings.data_dir / "tmp" / "left-behind"

@@ -32,6 +32,8 @@ from tests.models.support import U8, spec_for, weights_file
 from tests.pictures import picture
 from tests.waiting import until
 
+MADE: tuple[forms.Kind, ...] = forms.KINDS if LONG else ("bf16", "int8")
+"""fp16 is made the same way as int8, and takes as long."""
 STEADY = (0.30, 0.31, 0.30, 0.29, 0.30, 0.31)
 
 
@@ -269,17 +271,17 @@ def test_a_form_is_measured_on_what_is_chosen(home: Home) -> None:
 
 
 @pytest.mark.models
-def test_all_forms_of_u2netp_are_made_measured_and_said_for_what_they_are(home: Home) -> None:
-    for kind in forms.KINDS:
+def test_forms_of_u2netp_are_made_measured_and_said_for_what_they_are(home: Home) -> None:
+    for kind in MADE:
         said = make_form(home.settings, "u2netp", kind)
         assert any(word in said for word in ("is offered", "not faster here", "not clearly faster"))
-    assert home.files() == {f"u2netp-{kind}.{end}" for kind in forms.KINDS for end in ("onnx", "toml")}
+    assert home.files() == {f"u2netp-{kind}.{end}" for kind in MADE for end in ("onnx", "toml")}
     models = models_of(home.path, threads=home.settings.threads_per_child)
     models.start()
-    until(lambda: all(models.state(f"u2netp-{kind}").phase is not Phase.CHECKING for kind in forms.KINDS))
+    until(lambda: all(models.state(f"u2netp-{kind}").phase is not Phase.CHECKING for kind in MADE))
     made = {name: one.form for name, one in models.forms().made.items()}
     models.stop()
-    assert made["u2netp-fp16"].soft_iou > 0.98
+    assert "u2netp-fp16" not in MADE or made["u2netp-fp16"].soft_iou > 0.98
     assert made["u2netp-bf16"].soft_iou > 0.9
     assert made["u2netp-bf16"].made == f"sha256:{digest(home.path / 'u2netp.onnx', 'sha256')}", (
         "the same file"
