@@ -17,6 +17,10 @@ from photoproc.ui.options_values import fields_of
 from photoproc.ui.status import weights_words
 from photoproc.ui.text import duration, escaped, plural
 
+_STILL = "<style>[data-testid=stMultiSelect] input { min-width: 3rem !important; }</style>"
+"""Else there is less room to write in until one writes, and then perhaps one line more: a click on a button
+below, by which the field is left, would end beside it and do nothing."""
+
 
 def choose_recipe(
     photos: PhotoService, start: Recipe | None, scope: str, *, example: str = "photo.jpg"
@@ -79,6 +83,7 @@ def choose_models(photos: PhotoService, form: Form) -> None:
         help="With several models every photo is cut out by each, side by side.",
     )
     form.place("models")
+    st.html(_STILL)
     if chosen and not keep:
         with st.container(gap="xxsmall"):
             for name in chosen:
