@@ -11,8 +11,6 @@ import json
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from photoproc import machine
 from photoproc.errors import ModelError, Problem
 from photoproc.models.catalogue import CATALOGUE, ModelSpec, Network, Precision
-from photoproc.models.providers import Choice, build
+from photoproc.models.providers import Choice, build, version_of
 
 Kind = Literal["bf16", "int8", "fp16"]
 KINDS: tuple[Kind, ...] = ("bf16", "int8", "fp16")
@@ -118,17 +116,10 @@ def form_name(name: str, kind: str) -> str:
 def runs_on(threads: int, choice: Choice | None = None) -> str:
     """What a measurement holds for: processor, threads, what runs models, and what was chosen of it."""
     told = [machine.processor(), "1 thread" if threads == 1 else f"{threads} threads"]
-    told += [f"{package} {number}" for package in (build(), "openvino") if (number := _version(package))]
+    told += [f"{package} {number}" for package in (build(), "openvino") if (number := version_of(package))]
     if choice is not None and choice.name != "auto":
         told.append(f"on {choice.name}")
     return ", ".join(told)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def times(form: Form) -> str:
@@ -183,7 +174,7 @@ def check(name: str, kind: str) -> tuple[ModelSpec, Kind]:
 
 def can_make(kind: Kind) -> bool:
     """Whether what makes such forms is installed; running those of other files needs none of it."""
-    return find_spec("openvino" if kind == "bf16" else "onnx") is not None
+    return bool(version_of("openvino" if kind == "bf16" else "onnx"))
 
 
 def precision(kind: Kind) -> Precision:

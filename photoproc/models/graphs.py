@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from photoproc import machine
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.onnx_file import free_batch, has_fixed_batch
-from photoproc.models.openvino import SUFFIX, OpenVinoError, OpenVinoSession, convert, installed
+from photoproc.models.openvino import SUFFIX, OpenVinoError, OpenVinoSession, convert
+from photoproc.models.providers import version_of
 from photoproc.models.sessions import of_runtime, out_of_memory, session_options
 from photoproc.models.weights import digest
 
@@ -94,7 +95,7 @@ def _what_runs(used: str = "") -> str:
     except OSError:
         lines = []
     able = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-    told = f"{onnxruntime.__version__} {installed()} {platform.machine()} {able} {used}"
+    told = f"{onnxruntime.__version__} {version_of('openvino')} {platform.machine()} {able} {used}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

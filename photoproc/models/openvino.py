@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +26,6 @@ _TYPES = {"f32": "tensor(float)", "f16": "tensor(float16)"}
 
 class OpenVinoError(RuntimeError):
     """OpenVINO cannot load a network, or run it."""
-
-
-@cache
-def installed() -> str:
-    """The version of the package; empty where it is not installed."""
-    try:
-        return version("openvino")
-    except PackageNotFoundError:
-        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

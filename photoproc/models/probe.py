@@ -4,8 +4,6 @@ import json
 import os
 import threading
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import structlog
 from photoproc.errors import Problem
 from photoproc.models.asking import StoppedError, TooLongError, ask, how_it_ended
 from photoproc.models.catalogue import ModelSpec, Network
-from photoproc.models.providers import Choice, build
+from photoproc.models.providers import Choice, build, version_of
 
 log = structlog.get_logger()
 
@@ -60,13 +58,9 @@ class Probe:
 
 def rules_of(spec: ModelSpec) -> str:
     """All that the outcome depends on: the file, how it is used, what runs it."""
-    try:
-        runs_it = version(build())
-    except PackageNotFoundError:
-        runs_it = ""
-    told = [RULES, runs_it, json_of_spec(spec)]
+    told = [RULES, version_of(build()), json_of_spec(spec)]
     if spec.precision != "f32":
-        told.append(version("openvino") if find_spec("openvino") else "")
+        told.append(version_of("openvino"))
     return json.dumps(told, sort_keys=True)
 
 

@@ -5,6 +5,7 @@ Nothing of onnxruntime is imported here: the server asks a child which providers
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from photoproc.errors import Problem
@@ -142,12 +143,15 @@ def labels(providers: Sequence[str]) -> str:
     return ", ".join(label(name) for name in providers if name != "AzureExecutionProvider")
 
 
+@cache
+def version_of(package: str) -> str:
+    """The version of a package; empty where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
 def build() -> str:
     """The name of the package that is onnxruntime here: there is one for each kind of hardware."""
-    for name in _BUILDS:
-        try:
-            version(name)
-        except PackageNotFoundError:
-            continue
-        return name
-    return "onnxruntime"
+    return next((name for name in _BUILDS if version_of(name)), "onnxruntime")

@@ -8,10 +8,9 @@ import onnxruntime
 
 from photoproc import machine
 from photoproc.errors import ModelError, Problem
-from photoproc.models import openvino
 from photoproc.models.catalogue import Precision
 from photoproc.models.openvino import SUFFIX, OpenVinoError, OpenVinoSession
-from photoproc.models.providers import CPU, ON_THE_PROCESSOR, OPENVINO, Choice
+from photoproc.models.providers import CPU, ON_THE_PROCESSOR, OPENVINO, Choice, version_of
 
 _NO_MEMORY = (
     *("bad_alloc", "bad allocation", "Failed to allocate", "out of memory", "OUT_OF_MEMORY", "ALLOC_FAILED"),
@@ -82,7 +81,7 @@ def available() -> tuple[str, ...]:
     OpenVINO is the package of that name, and not what a build of onnxruntime may have of it.
     """
     there = [name for name in onnxruntime.get_available_providers() if name != OPENVINO]
-    if openvino.installed():
+    if version_of("openvino"):
         there.insert(there.index(CPU) if CPU in there else len(there), OPENVINO)
     return tuple(there)
 

@@ -20,7 +20,7 @@ from photoproc.models.catalogue import CATALOGUE, ModelSpec
 from photoproc.models.forms import form_spec
 from photoproc.models.matting import Matting, Prediction
 from photoproc.models.openvino import OpenVinoError, OpenVinoSession
-from photoproc.models.providers import CPU, OPENVINO, Choice
+from photoproc.models.providers import CPU, OPENVINO, Choice, version_of
 from photoproc.models.sessions import available, of_runtime, out_of_memory
 from photoproc.samples import form_photos
 from tests.models import own_onnx, tiny_onnx
@@ -32,7 +32,7 @@ CHOSEN = Choice(name="openvino")
 LIMITS = probe.Limits(timeout_s=60)
 
 pytestmark = pytest.mark.skipif(
-    not openvino.installed(), reason="there is no OpenVINO for this kind of machine"
+    not version_of("openvino"), reason="there is no OpenVINO for this kind of machine"
 )
 
 
@@ -91,7 +91,7 @@ def test_where_it_is_not_installed_its_forms_fail_and_no_mask_of_the_original_is
     assert ran(form, path, folder, Choice()).provider == OPENVINO
     with pytest.raises(ModelError, match="OpenVINO did not run here"):
         ran(form, path, None, Choice())
-    monkeypatch.setattr(openvino, "installed", lambda: "")
+    monkeypatch.setattr("photoproc.models.sessions.version_of", lambda _: "")
     assert OPENVINO not in available()
     with pytest.raises(ModelError, match="provider_missing"):
         ran(form, path, folder, Choice())
@@ -115,7 +115,9 @@ def test_what_is_known_of_a_form_ends_with_another_openvino(
     spec, _ = placed_custom(tmp_path, own_onnx.averaging())
     both = spec, in_bfloat16(spec)
     before = [probe.rules_of(one) for one in both]
-    monkeypatch.setattr("photoproc.models.probe.version", lambda of: "9" if of == "openvino" else version(of))
+    monkeypatch.setattr(
+        "photoproc.models.probe.version_of", lambda of: "9" if of == "openvino" else version(of)
+    )
     after = [probe.rules_of(one) for one in both]
     assert after[0] == before[0]
     assert after[1] != before[1]

@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 
 from photoproc.errors import ModelError
-from photoproc.models import openvino
 from photoproc.models.catalogue import VITMATTE, ModelSpec
 from photoproc.models.matting import Matting
 from photoproc.models.providers import NAMES, Choice, label, labels
@@ -74,7 +73,7 @@ def test_the_best_of_what_was_chosen_is_asked_for_before_the_cpu(
     have: Have, name: str, there: tuple[str, ...], wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     have(*there)
-    monkeypatch.setattr(openvino, "installed", lambda: "1.0" if OPENVINO in there else "")
+    monkeypatch.setattr("photoproc.models.sessions.version_of", lambda _: "1.0" if OPENVINO in there else "")
     asked = [one if isinstance(one, str) else one[0] for one in providers_for(Choice(name=name))]
     assert asked == ([CPU] if wanted == CPU else [wanted, CPU])
 
