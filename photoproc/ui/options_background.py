@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from photoproc.errors import PhotoprocError, Problem
 from photoproc.parts import CssColour
 from photoproc.service import PhotoService
-from photoproc.ui.control import chosen, draw, renew
+from photoproc.ui.control import chosen, draw
 from photoproc.ui.links import link_token
 from photoproc.ui.options_form import PICKER, Form
 from photoproc.ui.strip import Thumb, strip
@@ -58,15 +58,13 @@ def choose_colour(form: Form, name: str, label: str) -> None:
             label,
             help="Any CSS colour: #0b6e6e, white, rgb(0 0 0 / 50%), oklch(70% 0.1 200).",
             max_chars=100,
+            partner=picker,
         )
-        written = _solid(form.values[name])
-        if written != shown:
-            renew(picker)
         draw(
             st.color_picker,
             f"Pick {label[:1].lower()}{label[1:]}",
             name=picker,
-            begin=written,
+            begin=_solid(form.values[name]),
             label_visibility="collapsed",
         )
 

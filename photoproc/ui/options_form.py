@@ -54,14 +54,22 @@ class Form:
         *args: Any,
         shown: Callable[[Any], Any] = lambda value: value,
         meant: Callable[[Any], Any] = lambda value: value,
+        partner: str = "",
         **options: Any,
     ) -> Any:
-        """A control of a value, and the value: `shown` is what it shows for it, `meant` the way back."""
-        now = shown(self.values[name])
+        """A control of a value, and the value: `shown` is what it shows for it, `meant` the way back.
+
+        `partner` is the key of another control of that value: it begins anew in the same moment, as no run
+        ends between the two. Else the next run would take what that one still shows for what was chosen.
+        """
+        values, known = self.values, turns()
+        now = shown(values[name])
         got = draw(widget, label, *args, name=self.key(name), begin=now, **options)
         if got != now:
-            self.values[name] = meant(got)
-        return self.values[name]
+            values[name] = meant(got)
+            if partner:
+                known[partner] = known.get(partner, 0) + 1
+        return values[name]
 
     def choice(
         self,
@@ -74,7 +82,7 @@ class Form:
     ) -> Any:
         """One of a few values, each with its word."""
         word_of = {value: word for word, value in words.items()}
-        more = {"required": True} if widget is st.segmented_control else {}
+        more: dict[str, Any] = {"required": True} if widget is st.segmented_control else {}
         return self.control(
             name,
             widget,

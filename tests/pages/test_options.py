@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import FileUploader
 
@@ -10,6 +11,7 @@ from photoproc.parts import Blur, Face
 from photoproc.presets import BUILT_IN, to_link
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
+from photoproc.ui import options_background
 from photoproc.ui.options_values import fields_of, values_of
 from tests.pages.support import choose, control, dashboard, healthy, plain, press, words
 from tests.pictures import encoded, picture
@@ -72,6 +74,26 @@ def test_the_picker_and_the_text_are_one_colour(service: PhotoService) -> None:
     assert control(app, "Pick background colour").value == "#ff0000"
     choose(app, {"Pick background colour": "#00ff00"})
     assert control(app, "Background colour").value == "#00ff00"
+
+
+def test_a_colour_that_was_written_stays_when_the_next_click_ends_its_run(
+    service: PhotoService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = choose(dashboard(), {"Background": "Colour"})
+    understood = options_background._solid
+    ends: list[str] = []
+
+    def ended(text: str) -> str:
+        if text == "tomato" and not ends:  # between the text and its picker
+            ends.append(text)
+            st.rerun()
+        return understood(text)
+
+    monkeypatch.setattr(options_background, "_solid", ended)
+    choose(app, {"Background colour": "tomato"})
+    assert ends
+    assert control(app, "Background colour").value == "tomato"
+    assert control(app, "Pick background colour").value == "#ff6347"
 
 
 @pytest.mark.parametrize("wrong", ["blurple", ""])
