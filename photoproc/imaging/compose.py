@@ -25,6 +25,8 @@ _STRIP_OUT = 64
 _MUCH_WIDER = 3
 _MANY = 64
 """Rows and columns from which one more or less does not matter to a preview."""
+_LITTLE = 4 / 3
+"""How many times smaller a preview is at the most for a mean of two by two to be all it takes."""
 _MUCH_SOFT = 0.1
 """Share of half transparent pixels from which it is quicker to work out all."""
 _ROWS, _COLUMNS = 128, 8
@@ -154,10 +156,15 @@ def _times_alpha(picture: Samples, size_wh: tuple[int, int]) -> U8:
 
 
 def _averaged(picture: Samples, size_wh: tuple[int, int]) -> Samples:
-    """A picture made smaller by area: by halves, which is quick, as long as that goes."""
+    """A picture made smaller by area: by halves, which is quick, as long as that goes; what is left to do
+    is done between neighbours where it is little, in a sixth of the time."""
     while _is_twice(picture, size_wh):
         picture = _half(picture)
-    return cast(Samples, cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA))
+    wide, high = picture.shape[1] / size_wh[0], picture.shape[0] / size_wh[1]
+    little = max(wide, high) <= _LITTLE
+    return cast(
+        Samples, cv2.resize(picture, size_wh, interpolation=cv2.INTER_LINEAR if little else cv2.INTER_AREA)
+    )
 
 
 def _is_twice(picture: Samples, size_wh: tuple[int, int]) -> bool:

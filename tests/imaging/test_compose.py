@@ -287,6 +287,21 @@ def test_a_preview_has_the_means_of_what_is_seen(
     assert np.abs(small - means).max() <= 2
 
 
+@pytest.mark.parametrize("wide", [1008, 1200, 2016, 2400])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_preview_that_is_a_little_smaller_has_its_means_and_its_edges(wide: int, channels: int) -> None:
+    across, down = np.meshgrid(np.linspace(0, 255, wide), np.linspace(0, 255, wide * 3 // 4))
+    planes = [across, down, (across + down) / 2, np.full_like(across, 255)][:channels]
+    photo = np.dstack(planes).astype(np.uint8).reshape(wide * 3 // 4, wide, *[channels][: channels - 1])
+    small = compose.shrink_cutout(photo, (900, 675))
+    means = cv2.resize(photo, (900, 675), interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(int) - means).max() <= 1
+    edge = np.zeros((wide * 3 // 4, wide), np.uint8)
+    edge[:, wide // 2 :] = 255
+    between = (compose.shrink_cutout(edge, (900, 675)) % 255 > 0).sum(axis=1)
+    assert between.max() <= 1  # as sharp as it was
+
+
 @pytest.mark.parametrize("height", [3, 5, 63, 65])
 def test_a_narrow_preview_has_every_row(height: int) -> None:
     for shape in ((height, 3000, 3), (3000, height, 3)):
