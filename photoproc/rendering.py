@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from photoproc.errors import TaskError
 from photoproc.imaging import compose, encode, framing, sheet
-from photoproc.imaging.compose import Look, Samples
+from photoproc.imaging.compose import Look, OnNothing, Samples
 from photoproc.jobs import LEVEL_SIDE, ExtraKind, Warn
 from photoproc.parts import Colour, Keep, Output
 from photoproc.recipe import Recipe
@@ -87,8 +87,8 @@ def made(
             preview, before, _ = _previews(layers, frame, output, None, leveled=False)
             return Made(data=b"", size_wh=frame.out_wh, preview=preview, before=before, face=frame.face)
     with clock.step("compose"):
-        picture, alpha = _dressed(layers, frame, output)
-        if output.format == "jpeg" and picture.ndim == 3 and picture.shape[2] == 4:
+        picture, alpha = _by_rows(layers, frame, output) or _dressed(layers, frame, output)
+        if output.format == "jpeg" and isinstance(picture, np.ndarray) and picture.shape[2:] == (4,):
             picture = _on_white(picture)
             _warn(warnings, "made_opaque", "JPEG cannot be transparent: there it is white.")
     leveled = compared and max(frame.out_wh) > LEVEL_SIDE
@@ -101,7 +101,7 @@ def made(
         data = encode.encode(picture, output, icc=icc, exif=layers.exif)
         if output.show == "pair":
             extras["mask"] = encode.encode(alpha, output, icc=None, exif=None)
-        if output.sheet is not None:
+        if output.sheet is not None and isinstance(picture, np.ndarray):
             extras |= _sheet(picture, output, icc, warnings)
     with clock.step("preview"):
         preview, before, level = looks()
@@ -117,7 +117,12 @@ def made(
 
 
 def _previews(
-    layers: Layers, frame: framing.Frame, output: Output, picture: Samples | None, *, leveled: bool
+    layers: Layers,
+    frame: framing.Frame,
+    output: Output,
+    picture: Samples | OnNothing | None,
+    *,
+    leveled: bool,
 ) -> tuple[bytes, bytes, bytes | None]:
     """Small WebPs of a cutout and of the same part of the photo, and its level where it is to have one."""
     icc, level = layers.look.icc, None
@@ -130,7 +135,11 @@ def _previews(
 
 
 def _looks(
-    layers: Layers, frame: framing.Frame, output: Output, size_wh: tuple[int, int], picture: Samples | None
+    layers: Layers,
+    frame: framing.Frame,
+    output: Output,
+    size_wh: tuple[int, int],
+    picture: Samples | OnNothing | None,
 ) -> tuple[Samples, Samples]:
     """A small cutout, of `picture` where it was made, and the same part of the photo as it was."""
     photo_wh = (layers.photo.shape[1], layers.photo.shape[0])
@@ -168,6 +177,17 @@ def _coarse(layers: Layers, frame: framing.Frame, size_wh: tuple[int, int]) -> t
         size_wh=(wide / step, high / step),
         out_wh=size_wh,
     )
+
+
+def _by_rows(layers: Layers, frame: framing.Frame, output: Output) -> tuple[OnNothing, U8] | None:
+    """What `_dressed` makes, made while it is written, where nothing else needs it as a whole."""
+    plain = output.format == "png" and output.show == "cutout" and output.sheet is None
+    look = layers.look
+    if not plain or look.background.kind != "transparent" or look.shadow is not None or layers.alpha is None:
+        return None
+    colours, alpha = _cut(layers.colours, layers.alpha, frame)
+    assert alpha is not None
+    return OnNothing(colours if output.depth == "input" else encode.to_8bit(colours), alpha), alpha
 
 
 def _dressed(layers: Layers, frame: framing.Frame, output: Output) -> tuple[Samples, U8]:

@@ -47,6 +47,37 @@ class Look:
     picture: U8 | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class OnNothing:
+    """A subject on nothing: RGBA, whose rows are made as they are asked for.
+
+    What is written some rows at a time is then never there as a whole, which is a third more than its photo.
+    """
+
+    rgb: Samples
+    alpha: U8
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width, 4."""
+        return (*self.alpha.shape, 4)
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        """That of its colours."""
+        return self.rgb.dtype
+
+    def __len__(self) -> int:
+        return len(self.alpha)
+
+    def __getitem__(self, rows: slice) -> Samples:
+        return _on_nothing(self.rgb[rows], self.alpha[rows])
+
+    def every(self, step: int) -> "OnNothing":
+        """Every `step`-th row and column."""
+        return OnNothing(every(self.rgb, step), every(self.alpha, step))
+
+
 def shrink_for_model(rgb: U8, size_wh: tuple[int, int]) -> Image.Image:
     """The photo at the model's input size, by exact Lanczos as rembg does it, within a step of 255
     (two where one side grows, three on noise).
@@ -124,7 +155,7 @@ def _lanczos(first: int, last: int, given: int, wanted: int) -> tuple[slice, NDA
     return slice(left, right), shares.astype(np.float32)
 
 
-def shrink_cutout(picture: Samples, size_wh: tuple[int, int]) -> U8:
+def shrink_cutout(picture: Samples | OnNothing, size_wh: tuple[int, int]) -> U8:
     """A finished picture, height × width or × 3 or × 4 (RGBA), at a smaller size for looking at, in 8 bits.
 
     By area; of RGBA, and where a side is four times as long and more, rows and columns are skipped before.
@@ -132,14 +163,15 @@ def shrink_cutout(picture: Samples, size_wh: tuple[int, int]) -> U8:
     """
     height, width = picture.shape[:2]
     step = max(1, min(width // (2 * size_wh[0]), height // (2 * size_wh[1])))
-    if picture.ndim == 2 or picture.shape[2] == 3:
+    if not isinstance(picture, OnNothing) and (picture.ndim == 2 or picture.shape[2] == 3):
         part = _averaged(every(picture, max(1, step // 2)), size_wh)
         return part if part.dtype == np.uint8 else _as_8bit(part)
-    small = _averaged(_times_alpha(every(picture, step), size_wh), size_wh)
+    some = picture.every(step) if isinstance(picture, OnNothing) else every(picture, step)
+    small = _averaged(_times_alpha(some, size_wh), size_wh)
     return np.asarray(Image.frombuffer("RGBa", size_wh, small, "raw", "RGBa", 0, 1).convert("RGBA"))
 
 
-def _times_alpha(picture: Samples, size_wh: tuple[int, int]) -> U8:
+def _times_alpha(picture: Samples | OnNothing, size_wh: tuple[int, int]) -> U8:
     """RGBA with its colours times alpha, or what is transparent would darken the edge; by half smaller
     where that is large enough, some rows at a time, so that a large picture is not there twice."""
     halves = _is_twice(picture, size_wh)
@@ -167,7 +199,7 @@ def _averaged(picture: Samples, size_wh: tuple[int, int]) -> Samples:
     )
 
 
-def _is_twice(picture: Samples, size_wh: tuple[int, int]) -> bool:
+def _is_twice(picture: Samples | OnNothing, size_wh: tuple[int, int]) -> bool:
     if min(picture.shape[:2]) < _MANY:  # of few rows or columns each one counts
         return False
     return bool(picture.shape[1] >= 2 * size_wh[0] and picture.shape[0] >= 2 * size_wh[1])
@@ -236,10 +268,11 @@ def compose(
 
 def _on_nothing(rgb: Samples, alpha: U8) -> Samples:
     # What was removed leaves the file too: zero, not hidden under a zero alpha.
-    out = np.empty((*alpha.shape, 4), rgb.dtype)
+    out = np.zeros((*alpha.shape, 4), rgb.dtype)
     for rows in backdrop.strips(rgb):
         kept = alpha[rows] if rgb.dtype == np.uint8 else alpha[rows].astype(np.uint16) * 257
-        cv2.mixChannels([cv2.copyTo(rgb[rows], alpha[rows]), kept], [out[rows]], [0, 0, 1, 1, 2, 2, 3, 3])
+        seen = cv2.cvtColor(rgb[rows], cv2.COLOR_RGB2RGBA)
+        cv2.copyTo(cv2.insertChannel(kept, seen, 3), alpha[rows], out[rows])
     return out
 
 

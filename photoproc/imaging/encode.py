@@ -24,21 +24,26 @@ _LOSSLESS_AVIF_SIDE = 16_384  # libvips's
 _LONGEST_SIDE = {"webp": 16_383, "jpeg": 65_500, "avif": 65_535}
 
 
-def encode(picture: U8 | U16, output: Output, *, icc: bytes | None, exif: bytes | None) -> bytes:
+def encode(picture: U8 | U16 | png.Rows, output: Output, *, icc: bytes | None, exif: bytes | None) -> bytes:
     """A picture, gray (H × W), RGB or RGBA (H × W × 3 or 4) of 8 or 16 bits, as the file `output` asks for.
 
     `icc` is the RGB profile the values are in; `exif` what the camera wrote, kept only if `output` says
     so and never with its place. 16 bits stay so in PNG and TIFF. Its size and names are others' business.
+    What is made row by row can be a PNG alone, of the depth it has.
 
     Raises TaskError too_large_for_format, and ValueError for RGBA as JPEG.
     """
     form = output.format
-    channels = 1 if picture.ndim == 2 else picture.shape[2]
+    channels = 1 if len(picture.shape) == 2 else picture.shape[2]
     if form == "jpeg" and channels == 4:
         raise ValueError("JPEG has no transparency")
     _check_size((picture.shape[1], picture.shape[0]), form, lossless=output.lossless)
     profile = None if channels == 1 else icc
     kept = metadata.clean(exif, dpi=output.dpi) if output.metadata == "keep" and exif else None
+    if not isinstance(picture, np.ndarray):
+        if form != "png":
+            raise ValueError(f"{form} is not made row by row")
+        return png.write(picture, icc=profile, exif=kept, dpi=output.dpi)
     if form in ("png", "tiff"):
         values = picture if output.depth == "input" else to_8bit(picture)
         if form == "png":

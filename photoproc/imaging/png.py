@@ -4,8 +4,10 @@ A third of the time that libspng and zlib take at their quickest useful level, f
 (tests/benchmarks/encoders.py).
 """
 
+import math
 import zlib
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 from isal import isal_zlib
@@ -24,15 +26,30 @@ _SOME = np.ones(1024, np.float32)
 _MOST_IN_CHUNK = (1 << 31) - 1
 
 
+class Rows(Protocol):
+    """A picture whose rows are made as they are asked for, from the first to the last."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        """That of 8 or 16 bits."""
+
+    def __getitem__(self, rows: slice, /) -> U8:
+        """Those rows."""
+
+
 def write(
-    picture: U8 | U16, *, icc: bytes | None = None, exif: bytes | None = None, dpi: int | None = None
+    picture: U8 | U16 | Rows, *, icc: bytes | None = None, exif: bytes | None = None, dpi: int | None = None
 ) -> bytes:
     """A picture, gray (H × W), RGB or RGBA (H × W × 3 or 4) of 8 or 16 bits, as a PNG.
 
     With the ICC profile its values are in, an EXIF block without its `Exif` head, and a density.
     """
     height, width = picture.shape[:2]
-    kind = _KINDS[1 if picture.ndim == 2 else picture.shape[2]]
+    kind = _KINDS[1 if len(picture.shape) == 2 else picture.shape[2]]
     head = width.to_bytes(4) + height.to_bytes(4) + bytes([8 * picture.dtype.itemsize, kind, 0, 0, 0])
     parts = [b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", head)]
     if icc:
@@ -58,10 +75,10 @@ def _clean_up() -> None:
     np.add(_SOME, _SOME)
 
 
-def _filtered(picture: U8 | U16) -> Iterator[U8]:
+def _filtered(picture: U8 | U16 | Rows) -> Iterator[U8]:
     """Its rows some at a time, each with the filter's number before it."""
-    height = len(picture)
-    row_bytes = picture[0].size * picture.dtype.itemsize
+    height = picture.shape[0]
+    row_bytes = math.prod(picture.shape[1:]) * picture.dtype.itemsize
     count = max(1, _STRIP_BYTES // (1 + row_bytes))
     above = np.zeros((1, row_bytes), np.uint8)
     for top in range(0, height, count):

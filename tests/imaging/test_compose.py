@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
-from photoproc.imaging import compose
+from photoproc.imaging import compose, png
 from photoproc.imaging.compose import Look, Samples
 from photoproc.parts import Background, Blur, Colour, Gradient, Keep, Picture, Shadow, Transparent, rgba
 from tests.pictures import picture
@@ -336,3 +336,33 @@ def test_a_preview_of_a_large_cutout_takes_little_memory() -> None:
     finally:
         tracemalloc.stop()
     assert peak < cutout.nbytes / 2
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size_wh", [(1, 1), (7, 300), (2500, 131)])
+def test_a_subject_on_nothing_is_the_same_row_by_row_and_as_a_whole(
+    kind: Any, size_wh: tuple[int, int]
+) -> None:
+    draw = np.random.default_rng(1)
+    rgb = draw.integers(0, np.iinfo(kind).max, (size_wh[1], size_wh[0], 3), kind, endpoint=True)
+    alpha = draw.choice([0, 255, 77], (size_wh[1], size_wh[0])).astype(np.uint8)
+    whole = compose.compose(rgb, alpha, Look(background=Transparent()))
+    rows = compose.OnNothing(rgb, alpha)
+    assert (rows.shape, rows.dtype, len(rows)) == (whole.shape, whole.dtype, len(whole))
+    assert png.write(rows, dpi=72) == png.write(whole, dpi=72)
+    for small_wh in (size_wh, (max(1, size_wh[0] // 2), max(1, size_wh[1] // 2)), (1, 1)):
+        small = compose.shrink_cutout(rows, small_wh)
+        assert np.array_equal(small, compose.shrink_cutout(whole, small_wh))
+
+
+def test_a_subject_on_nothing_is_written_without_being_there_as_a_whole() -> None:
+    rgb = np.full((4000, 4000, 3), 200, np.uint8)
+    rows = compose.OnNothing(rgb, np.full((4000, 4000), 255, np.uint8))
+    tracemalloc.start()
+    try:
+        png.write(rows)
+        compose.shrink_cutout(rows, (1600, 1600))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * rows.alpha.nbytes / 2

@@ -17,6 +17,7 @@ from PIL.ExifTags import IFD, Base
 
 from photoproc.errors import TaskError
 from photoproc.imaging import decode, encode
+from photoproc.imaging.compose import OnNothing
 from photoproc.parts import Output
 from tests.pictures import picture, png_chunks, srgb_profile
 
@@ -384,3 +385,13 @@ def test_parts_of_pictures_are_encoded_as_they_look_in_every_format(form: Format
     part = np.asarray(Image.fromarray(smooth()).resize((300, 200)))[10:150:2, 20:200, ::-1]
     _, image = saved(part, Output(format=form))
     assert np.abs(np.asarray(image, int) - part).mean() < 2
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_is_made_row_by_row_is_a_png_and_nothing_else(form: Format) -> None:
+    rows = OnNothing(np.full((3, 4, 3), 200, np.uint8), np.full((3, 4), 255, np.uint8))
+    if form == "png":
+        assert encode.encode(rows, Output(format=form), icc=None, exif=None)
+        return
+    with pytest.raises(ValueError, match=r"transparency|row by row"):
+        encode.encode(rows, Output(format=form), icc=None, exif=None)
