@@ -20,7 +20,7 @@ from photoproc.settings import Settings
 from photoproc.trial_result import Trial, TrialState
 from tests.api.support import Api, check_problem, jpeg, local
 from tests.faults.processes import children_of
-from tests.long import LONG
+from tests.long import by_hand
 from tests.pages.support import dashboard, labels, plain, press
 from tests.pictures import sample
 from tests.waiting import until
@@ -231,7 +231,7 @@ def test_tasks_tell_their_memory_and_threads_over_the_api(api: Api, running: Run
 # The page
 
 
-@pytest.mark.skipif(not LONG, reason="by hand, with PHOTOPROC_TEST_LONG=1")
+@by_hand
 def test_the_page_runs_a_trial_and_shows_what_came_of_it(running: Runtime, job: Job) -> None:
     app = dashboard("compare.py", job=job.id)
     label = next(one for one in labels(app) if "time trial" in one)

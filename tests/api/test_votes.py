@@ -13,6 +13,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from photoproc.bootstrap import Runtime
+from photoproc.recipe import Recipe
 from photoproc.voting import voting
 from tests.api.conftest import Changed
 from tests.api.support import Api, check_problem, jpeg
@@ -22,8 +23,24 @@ pytestmark = pytest.mark.models
 BOTH = {"models": ["u2netp", "u2net"]}
 
 
+@pytest.fixture(scope="module")
+def masks(running: Runtime) -> Iterator[None]:
+    """The masks of the jobs below, which are kept as long as any job has their photos."""
+    service = running.service
+    batch = service.new_batch()
+    photos = [
+        photo
+        for number in range(3)
+        for photo in service.accept(batch, f"{number}.jpg", io.BytesIO(jpeg(number))).photos
+    ]
+    made = service.submit(batch, photos, Recipe.of_fields(BOTH))
+    until(lambda: service.job(made.id).state.final, within_s=180)
+    yield
+    service.delete(made.id)
+
+
 @pytest.fixture
-def job(api: Api) -> Iterator[str]:
+def job(api: Api, masks: None) -> Iterator[str]:
     """A finished job of three photos with two models."""
     made = str(api.made({f"photo {number}.jpg": jpeg(number) for number in range(3)}, BOTH)["id"])
     until(lambda: api.job(made)["state"] == "done", within_s=180)

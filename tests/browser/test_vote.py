@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from photoproc.jobs import JobState
-from tests.long import LONG
+from tests.long import by_hand
 from tests.pictures import encoded, picture
 from tests.server import Server, serving
 from tests.waiting import until
@@ -347,7 +347,7 @@ def test_a_vote_that_is_taken_back_while_the_answer_is_lost_is_known_to_be(
         until(partial(voted_last, server, job, "both_bad"))
 
 
-@pytest.mark.skipif(not LONG, reason="by hand, with PHOTOPROC_TEST_LONG=1")
+@by_hand
 def test_a_link_that_expired_is_renewed_and_the_vote_is_kept(
     browser: Browser, model_dir: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from playwright.sync_api import FilePayload, Locator, Page, Response, Route, exp
 from photoproc.links import Links
 from tests.clients.conftest import Open
 from tests.clients.proxy import proxied
-from tests.long import LONG
+from tests.long import by_hand
 from tests.pictures import encoded, picture, sample
 from tests.server import Server, free_port, serving
 
@@ -236,7 +236,7 @@ def test_a_cut_socket_is_polled_over_and_comes_back(model_dir: Path, tmp_path: P
         assert shown == list(range(count))
 
 
-@pytest.mark.skipif(not LONG, reason="by hand, with PHOTOPROC_TEST_LONG=1")
+@by_hand
 def test_a_socket_that_falls_silent_is_polled_over(server: Server, open_page: Open) -> None:
     page = open_page("about:blank")
     page.clock.install()
@@ -284,7 +284,7 @@ def site(folder: Path, port: int) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("react", ["19", "18"])
+@pytest.mark.parametrize("react", ["19", pytest.param("18", marks=by_hand)])
 def test_the_react_component_works_from_another_site(
     react: str, react_build: Path, model_dir: Path, tmp_path: Path, open_page: Open
 ) -> None:

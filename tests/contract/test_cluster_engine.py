@@ -19,7 +19,7 @@ from tests.cluster import ROOT, Cluster, clustered, engine_on
 from tests.contract.test_engine import EngineContract, error_of, finish, told_by
 from tests.faults import acts
 from tests.faults.processes import is_alive, kill
-from tests.long import LONG
+from tests.long import by_hand
 from tests.pictures import encoded, picture
 from tests.waiting import until
 
@@ -100,7 +100,7 @@ def test_a_call_whose_worker_is_killed_is_run_again(
     assert finish(engine, call) == "seen"
 
 
-@pytest.mark.skipif(not LONG, reason="by hand, with PHOTOPROC_TEST_LONG=1")
+@by_hand
 def test_a_call_that_takes_four_workers_with_it_is_given_up(engine: DaskEngine) -> None:
     assert error_of(engine, engine.submit(acts.kill_parent), within_s=90) == "child_crashed"
     assert finish(engine, engine.submit(acts.double, 1), within_s=60) == 2
@@ -195,7 +195,7 @@ def test_a_resource_that_no_worker_has_is_told_of(cluster: Cluster) -> None:
         engine.stop()
 
 
-@pytest.mark.skipif(not LONG, reason="by hand, with PHOTOPROC_TEST_LONG=1")
+@by_hand
 def test_a_worker_whose_folder_is_gone_gives_calls_back_and_says_why(tmp_path: Path) -> None:
     with clustered(tmp_path, workers=1, offline=1) as made, engine_on(made, places=1) as engine:
         (tmp_path / "photo").write_bytes(encoded(picture()))

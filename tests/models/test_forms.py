@@ -26,7 +26,7 @@ from photoproc.models.weights import Phase, digest
 from photoproc.settings import Settings
 from tests.conftest import skip_or_fail
 from tests.faults.processes import children_of, command_of, kill
-from tests.long import LONG
+from tests.long import LONG, by_hand
 from tests.models import own_onnx
 from tests.models.support import U8, spec_for, weights_file
 from tests.pictures import picture
@@ -298,7 +298,7 @@ def test_forms_of_u2netp_are_made_measured_and_said_for_what_they_are(home: Home
 
 
 @pytest.mark.models
-@pytest.mark.skipif(not LONG, reason="by hand, with PHOTOPROC_TEST_LONG=1")
+@by_hand
 def test_a_form_measured_under_another_onnxruntime_is_measured_again_and_not_made_again(home: Home) -> None:
     assert run(home.order("fp16"), threading.Event()) is None
     path = home.path / "models" / "u2netp-fp16" / "u2netp-fp16.onnx"
