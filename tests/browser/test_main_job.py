@@ -242,7 +242,7 @@ def test_a_name_that_looks_like_an_address_is_no_link(page: Page) -> None:
 
 
 def test_two_tabs_show_one_job_and_follow_each_other(page: Page) -> None:
-    upload(page, *((f"tab {number}.jpg", encoded(picture(seed=980 + number))) for number in range(20)))
+    upload(page, *((f"tab {number}.jpg", encoded(picture(seed=980 + number))) for number in range(40)))
     address = process(page)
     other = page.context.new_page()
     other.set_default_timeout(60_000)
@@ -255,7 +255,7 @@ def test_two_tabs_show_one_job_and_follow_each_other(page: Page) -> None:
         expect(tab.get_by_role("button", name="Cancel job")).to_have_count(0)
     other.get_by_role("button", name=again).click()
     for tab in (page, other):
-        expect(tab.get_by_text("20 done").first).to_be_visible(timeout=120_000)
+        expect(tab.get_by_text("40 done").first).to_be_visible(timeout=120_000)
     other.close()
 
 
