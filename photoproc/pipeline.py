@@ -172,7 +172,7 @@ class Pipeline:
             refiner = work.options.get("refiner")
             edged = partial(self._edged, pixels, mask, recipe.edges, refiner, clock, effort)
             alpha = self._once(("edges", seen, recipe.edges, model.spec), edged)
-            if not (alpha > 127).any():
+            if alpha.max() <= 127:
                 warnings.append(
                     Warn(code="nothing_left", message="The model found no subject; the cutout is empty.")
                 )

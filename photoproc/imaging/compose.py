@@ -73,9 +73,9 @@ class OnNothing:
     def __getitem__(self, rows: slice) -> Samples:
         return _on_nothing(self.rgb[rows], self.alpha[rows])
 
-    def every(self, step: int) -> "OnNothing":
-        """Every `step`-th row and column."""
-        return OnNothing(every(self.rgb, step), every(self.alpha, step))
+    def some(self, rows: slice, step: int) -> Samples:
+        """Every `step`-th of those rows, and of their columns."""
+        return _on_nothing(every(self.rgb[rows], step), every(self.alpha[rows], step))
 
 
 def shrink_for_model(rgb: U8, size_wh: tuple[int, int]) -> Image.Image:
@@ -163,54 +163,52 @@ def shrink_cutout(picture: Samples | OnNothing, size_wh: tuple[int, int]) -> U8:
     """
     height, width = picture.shape[:2]
     step = max(1, min(width // (2 * size_wh[0]), height // (2 * size_wh[1])))
-    if not isinstance(picture, OnNothing) and (picture.ndim == 2 or picture.shape[2] == 3):
-        part = _averaged(every(picture, max(1, step // 2)), size_wh)
-        return part if part.dtype == np.uint8 else _as_8bit(part)
-    some = picture.every(step) if isinstance(picture, OnNothing) else every(picture, step)
-    small = _averaged(_times_alpha(some, size_wh), size_wh)
+    if picture.shape[2:] != (4,):
+        return _averaged(_begun(picture, max(1, step // 2), size_wh), size_wh)
+    small = _averaged(_begun(picture, step, size_wh), size_wh)
     return np.asarray(Image.frombuffer("RGBa", size_wh, small, "raw", "RGBa", 0, 1).convert("RGBA"))
 
 
-def _times_alpha(picture: Samples | OnNothing, size_wh: tuple[int, int]) -> U8:
-    """RGBA with its colours times alpha, or what is transparent would darken the edge; by half smaller
-    where that is large enough, some rows at a time, so that a large picture is not there twice."""
-    halves = _is_twice(picture, size_wh)
-    high, wide = (side // 2 if halves else side for side in picture.shape[:2])
-    out = np.empty((high, wide, 4), np.uint8)
-    for top in range(0, len(picture) // 2 * 2 if halves else len(picture), _STRIP_OUT):
-        rows = picture[top : top + _STRIP_OUT]
-        seen = np.asarray(Image.fromarray(rows if rows.dtype == np.uint8 else _as_8bit(rows)).convert("RGBa"))
-        if halves:
-            out[top // 2 : (top + _STRIP_OUT) // 2] = _half(seen)
-        else:
-            out[top : top + _STRIP_OUT] = seen
+def _begun(picture: Samples | OnNothing, step: int, size_wh: tuple[int, int]) -> U8:
+    """Every `step`-th row and column in 8 bits, colours of RGBA times alpha, or what is transparent would
+    darken the edge; by half smaller where that is large enough. Some rows at a time, so that a large picture
+    is not there twice."""
+    high, wide = (-(-side // step) for side in picture.shape[:2])
+    halves = _is_twice((wide, high), size_wh)
+    shrunk = 2 if halves else 1
+    out = np.empty((high // shrunk, wide // shrunk, *picture.shape[2:]), np.uint8)
+    for top in range(0, len(out) * shrunk, _STRIP_OUT):
+        rows = slice(top * step, (top + _STRIP_OUT) * step)
+        part = picture.some(rows, step) if isinstance(picture, OnNothing) else every(picture[rows], step)
+        part = part if part.dtype == np.uint8 else _as_8bit(part)
+        if picture.shape[2:] == (4,):
+            part = np.asarray(Image.fromarray(part).convert("RGBa"))
+        out[top // shrunk : (top + _STRIP_OUT) // shrunk] = _half(part) if halves else part
     return out
 
 
-def _averaged(picture: Samples, size_wh: tuple[int, int]) -> Samples:
+def _averaged(picture: U8, size_wh: tuple[int, int]) -> U8:
     """A picture made smaller by area: by halves, which is quick, as long as that goes; what is left to do
     is done between neighbours where it is little, in a sixth of the time."""
-    while _is_twice(picture, size_wh):
+    while _is_twice((picture.shape[1], picture.shape[0]), size_wh):
         picture = _half(picture)
     wide, high = picture.shape[1] / size_wh[0], picture.shape[0] / size_wh[1]
     little = max(wide, high) <= _LITTLE
-    return cast(
-        Samples, cv2.resize(picture, size_wh, interpolation=cv2.INTER_LINEAR if little else cv2.INTER_AREA)
-    )
+    how = cv2.INTER_LINEAR if little else cv2.INTER_AREA
+    return cv2.resize(picture, size_wh, interpolation=how).astype(np.uint8, copy=False)
 
 
-def _is_twice(picture: Samples | OnNothing, size_wh: tuple[int, int]) -> bool:
-    if min(picture.shape[:2]) < _MANY:  # of few rows or columns each one counts
+def _is_twice(given_wh: tuple[int, int], size_wh: tuple[int, int]) -> bool:
+    if min(given_wh) < _MANY:  # of few rows or columns each one counts
         return False
-    return bool(picture.shape[1] >= 2 * size_wh[0] and picture.shape[0] >= 2 * size_wh[1])
+    return given_wh[0] >= 2 * size_wh[0] and given_wh[1] >= 2 * size_wh[1]
 
 
-def _half(picture: Samples) -> Samples:
+def _half(picture: U8) -> U8:
     """The means of two by two; the last of an odd number of rows or columns is left out."""
     high, wide = picture.shape[0] // 2, picture.shape[1] // 2
-    return cast(
-        Samples, cv2.resize(picture[: 2 * high, : 2 * wide], (wide, high), interpolation=cv2.INTER_AREA)
-    )
+    even = picture[: 2 * high, : 2 * wide]
+    return cv2.resize(even, (wide, high), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _as_8bit(picture: Samples) -> U8:
