@@ -206,6 +206,7 @@ def test_photos_are_dropped_and_pasted(server: Server, open_page: Open) -> None:
     expect(page.get_by_text("It is a video, not a photo.")).to_be_visible()
 
 
+@by_hand
 def test_a_cut_socket_is_polled_over_and_comes_back(model_dir: Path, tmp_path: Path, open_page: Open) -> None:
     count = 9
     with (

@@ -13,7 +13,7 @@ from PIL import Image
 
 from photoproc.jobs import Counts, JobState, TaskState
 from tests.faults.processes import is_alive, kill
-from tests.long import LONG
+from tests.long import LONG, by_hand
 from tests.models import own_onnx
 from tests.pictures import encoded, picture
 from tests.server import Server, check_published_once, retry, serving, submit
@@ -110,7 +110,12 @@ TEN_GB = 10 * 2**30
     ("network", "limits", "codes"),
     [
         (own_onnx.hungry_for_white(TEN_GB // 4), {"child_memory_mb": 4096}, {"out_of_memory"}),
-        (own_onnx.endless_for_white(), {"task_timeout_s": 8, "max_attempts": 1}, {"poison", "task_timeout"}),
+        pytest.param(
+            own_onnx.endless_for_white(),
+            {"task_timeout_s": 8, "max_attempts": 1},
+            {"poison", "task_timeout"},
+            marks=by_hand,
+        ),
     ],
     ids=["10 GB", "for ever"],
 )

@@ -164,6 +164,7 @@ def test_a_scheduler_that_is_killed_and_comes_back_takes_no_task_with_it(
     assert service.system().worker_problem is None
 
 
+@by_hand  # what cancels a call at its worker is in contract/test_cluster_engine.py
 def test_cancelling_a_job_kills_what_works_on_it(cluster: Cluster, serve: Serve) -> None:
     service = serve(engine=cluster.address)
     until(lambda: len(service.system().children) == 2, within_s=60)
