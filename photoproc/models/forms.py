@@ -11,6 +11,7 @@ import json
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -174,7 +175,7 @@ def check(name: str, kind: str) -> tuple[ModelSpec, Kind]:
 
 def can_make(kind: Kind) -> bool:
     """Whether what makes such forms is installed; running those of other files needs none of it."""
-    return bool(version_of("openvino" if kind == "bf16" else "onnx"))
+    return find_spec("openvino" if kind == "bf16" else "onnx") is not None  # perhaps installed meanwhile
 
 
 def precision(kind: Kind) -> Precision:
