@@ -30,13 +30,13 @@ def take_from_address(form: Form) -> None:
     taken = form.key(_TAKEN)
     if word is None or st.session_state.get(taken) == word:
         return
-    st.session_state[taken] = word
     try:
         _fill(form, presets.from_link(word))
         form.values.pop(_NAME, None)
     except RecipeError as error:
         st.query_params.pop(IN_ADDRESS)
         st.warning(said(error.problem), icon=":material/link_off:")
+    st.session_state[taken] = word  # last, since the next click may end this run before
 
 
 def go_to_process(recipe: Recipe, *, again: str = "") -> NoReturn:
@@ -54,9 +54,9 @@ def take_chosen(photos: PhotoService, form: Form) -> None:
     name = chosen(form.key(_NAME), before)
     try:
         recipe = None if name in (before, _CUSTOM) else photos.recipe(name)
-        form.values[_NAME] = name
         if recipe is not None:
             _fill(form, recipe, models=name not in presets.BUILT_IN)
+        form.values[_NAME] = name  # last, since the next click may end this run before
     except PhotoprocError as error:  # deleted in another window
         st.toast(said(error.problem), icon=":material/error:")
 
