@@ -101,7 +101,8 @@ def made(
         data = encode.encode(picture, output, icc=icc, exif=layers.exif)
         if output.show == "pair":
             extras["mask"] = encode.encode(alpha, output, icc=None, exif=None)
-        if output.sheet is not None and isinstance(picture, np.ndarray):
+        if output.sheet is not None:
+            assert not isinstance(picture, OnNothing)  # see _by_rows
             extras |= _sheet(picture, output, icc, warnings)
     with clock.step("preview"):
         preview, before, level = looks()

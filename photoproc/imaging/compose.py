@@ -26,7 +26,7 @@ _MUCH_WIDER = 3
 _MANY = 64
 """Rows and columns from which one more or less does not matter to a preview."""
 _LITTLE = 4 / 3
-"""How many times smaller a preview is at the most for a mean of two by two to be all it takes."""
+"""How many times smaller a preview is at the most for its pixels to be made of two by two neighbours."""
 _MUCH_SOFT = 0.1
 """Share of half transparent pixels from which it is quicker to work out all."""
 _ROWS, _COLUMNS = 128, 8
@@ -66,9 +66,6 @@ class OnNothing:
     def dtype(self) -> np.dtype[np.uint8]:
         """That of its colours."""
         return self.rgb.dtype
-
-    def __len__(self) -> int:
-        return len(self.alpha)
 
     def __getitem__(self, rows: slice) -> Samples:
         return _on_nothing(self.rgb[rows], self.alpha[rows])
@@ -158,7 +155,9 @@ def _lanczos(first: int, last: int, given: int, wanted: int) -> tuple[slice, NDA
 def shrink_cutout(picture: Samples | OnNothing, size_wh: tuple[int, int]) -> U8:
     """A finished picture, height × width or × 3 or × 4 (RGBA), at a smaller size for looking at, in 8 bits.
 
-    By area; of RGBA, and where a side is four times as long and more, rows and columns are skipped before.
+    By area, or where it is smaller by a third at the most between neighbours, which on photos is off by half
+    a step in the mean; of RGBA, and where a side is four times as long and more, rows and columns are skipped
+    before.
     Colours of RGBA are as exact as they are seen: within a step of 255, times alpha.
     """
     height, width = picture.shape[:2]

@@ -24,6 +24,8 @@ from photoproc.models.providers import Choice, build, version_of
 
 Kind = Literal["bf16", "int8", "fp16"]
 KINDS: tuple[Kind, ...] = ("bf16", "int8", "fp16")
+_MAKERS: Mapping[Kind, str] = {"bf16": "openvino", "int8": "onnx", "fp16": "onnx"}
+"""The packages that make them."""
 
 _IMAGENET = (0.485, 0.456, 0.406)
 _U2 = Network(mean=_IMAGENET, std=(0.229, 0.224, 0.225))
@@ -175,7 +177,7 @@ def check(name: str, kind: str) -> tuple[ModelSpec, Kind]:
 
 def can_make(kind: Kind) -> bool:
     """Whether what makes such forms is installed; running those of other files needs none of it."""
-    return find_spec("openvino" if kind == "bf16" else "onnx") is not None  # perhaps installed meanwhile
+    return find_spec(_MAKERS[kind]) is not None  # asked each time: it may be installed meanwhile
 
 
 def precision(kind: Kind) -> Precision:

@@ -58,7 +58,6 @@ def choose_colour(form: Form, name: str, label: str) -> None:
             label,
             help="Any CSS colour: #0b6e6e, white, rgb(0 0 0 / 50%), oklch(70% 0.1 200).",
             max_chars=100,
-            partner=picker,
         )
         draw(
             st.color_picker,

@@ -41,7 +41,11 @@ class Form:
 
     def fill(self, values: Mapping[str, Any]) -> None:
         """Show other values, before the controls are drawn."""
-        kept, known = self.values, turns()
+        self._put(values, self.values, turns())
+
+    def _put(self, values: Mapping[str, Any], kept: Values, known: dict[str, int]) -> None:
+        """Keep values, and have all that shows them begin anew: in one moment, without a look into
+        `st.session_state`, at which the next click may end the run."""
         kept.update(values)
         for key in (self.key(f"{name}{part}") for name in values for part in ("", PICKER)):
             known[key] = known.get(key, 0) + 1
@@ -54,22 +58,24 @@ class Form:
         *args: Any,
         shown: Callable[[Any], Any] = lambda value: value,
         meant: Callable[[Any], Any] = lambda value: value,
-        partner: str = "",
+        follows: Callable[[Any, Any], Mapping[str, Any]] = lambda before, after: {},
         **options: Any,
     ) -> Any:
         """A control of a value, and the value: `shown` is what it shows for it, `meant` the way back.
 
-        `partner` is the key of another control of that value: it begins anew in the same moment, as no run
-        ends between the two. Else the next run would take what that one still shows for what was chosen.
+        What `follows` from another value in place of the one before is filled in with it, and a colour's
+        picker begins anew, in the same moment: were the run to end between, the next one would not know.
         """
-        values, known = self.values, turns()
-        now = shown(values[name])
-        got = draw(widget, label, *args, name=self.key(name), begin=now, **options)
-        if got != now:
-            values[name] = meant(got)
-            if partner:
-                known[partner] = known.get(partner, 0) + 1
-        return values[name]
+        kept, known = self.values, turns()
+        before = kept[name]
+        got = draw(widget, label, *args, name=self.key(name), begin=shown(before), **options)
+        if got != shown(before):
+            after = meant(got)
+            picker = self.key(f"{name}{PICKER}")
+            known[picker] = known.get(picker, 0) + 1
+            self._put(follows(before, after), kept, known)
+            kept[name] = after
+        return kept[name]
 
     def choice(
         self,

@@ -8,7 +8,7 @@ from photoproc.names import filled, safe_path
 from photoproc.parts import NAME_FIELDS, Output
 from photoproc.ui.options_background import choose_colour
 from photoproc.ui.options_form import Form
-from photoproc.ui.options_values import DEEP, LOSSLESS_TOO, LOSSY, preset_values
+from photoproc.ui.options_values import DEEP, LOSSLESS_TOO, LOSSY, Values, preset_values
 from photoproc.ui.text import escaped
 
 _CROPS = {"None": "none", "Subject": "subject", "Face": "face"}
@@ -49,11 +49,14 @@ def choose_certainty(form: Form) -> None:
 
 def choose_crop(form: Form) -> None:
     """Where to cut."""
-    before = form.values["crop"]
-    crop = form.choice("crop", "Crop", _CROPS)
-    if crop != before and "face" in (crop, before):
-        preset = form.values["face.preset"]
-        form.fill(preset_values(preset, None) if crop == "face" else preset_values(None, preset))
+    preset = form.values["face.preset"]
+
+    def follows(before: str, after: str) -> Values:
+        if after == "face":
+            return preset_values(preset, None)
+        return preset_values(None, preset) if before == "face" else {}
+
+    crop = form.choice("crop", "Crop", _CROPS, follows=follows)
     if crop == "subject":
         form.percent("subject.margin", "Space around the subject", 0, 50, help="Of its longer side.")
     elif crop == "face":
@@ -64,10 +67,13 @@ def choose_crop(form: Form) -> None:
 def _choose_face(form: Form) -> None:
     left, right = st.columns(2)
     with left:
-        before = form.values["face.preset"]
-        preset = form.choice("face.preset", "Portrait", _PRESETS, widget=st.selectbox)
-        if preset != before:
-            form.fill(preset_values(preset, before))
+        form.choice(
+            "face.preset",
+            "Portrait",
+            _PRESETS,
+            widget=st.selectbox,
+            follows=lambda before, after: preset_values(after, before),
+        )
     with right:
         form.choice("face.which", "Faces", _WHICH, widget=st.selectbox)
     with left:

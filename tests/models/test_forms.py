@@ -1,6 +1,7 @@
 """Forms of models: fed as rembg feeds the original, measured, offered only where they are faster here."""
 
 import hashlib
+import importlib
 import os
 import signal
 import subprocess
@@ -386,3 +387,14 @@ def test_an_original_that_was_replaced_meanwhile_makes_no_form(home: Home, tmp_p
     assert problem is not None
     assert problem.code == "weights_checksum"
     assert home.files() == set()
+
+
+def test_what_makes_forms_is_found_where_it_is_installed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forms, "_MAKERS", {**forms._MAKERS, "int8": "photoproc_none_such"})
+    assert not forms.can_make("int8")
+    (tmp_path / "photoproc_none_such.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    assert forms.can_make("int8")
