@@ -120,4 +120,5 @@ def test_the_server_listens_on_localhost_and_tells_nobody() -> None:
     assert config["server"]["maxUploadSize"] == 500
     assert config["browser"]["gatherUsageStats"] is False
     assert config["client"]["showErrorDetails"] == "none"
+    assert config["runner"]["magicEnabled"] is False
     assert {"light", "dark"} <= set(config["theme"])

@@ -253,22 +253,34 @@ class _ClosingResponse(StreamingResponse):
 
 
 class _PictureResponse(FileResponse):
-    """A file, or a part of it; a range that it has not is refused like everything else."""
+    """A file, or a part of it; a range that it has not is refused like everything else, and a file that is
+    deleted before it is opened is not found."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begin: Message | None = None
         refused = False
 
         async def pass_on(message: Message) -> None:
-            nonlocal refused
+            nonlocal begin, refused
             if message["type"] == "http.response.start" and message["status"] in (400, 416):
                 refused = True
                 size = f"bytes */{self.headers['content-length']}"
                 answer = problems.document(_NO_SUCH_RANGE, 416, {"Content-Range": size})
                 await answer(scope, receive, send)
+            elif message["type"] == "http.response.start":
+                begin = message  # until there is something of the file
             elif not refused:
+                if begin is not None:
+                    await send(begin)
+                    begin = None
                 await send(message)
 
-        await super().__call__(scope, receive, pass_on)
+        try:
+            await super().__call__(scope, receive, pass_on)
+        except FileNotFoundError:
+            if begin is None:
+                raise
+            await problems.answer(not_found("picture"))(scope, receive, send)
 
 
 def _answers(*media_types: str, ranged: bool = True) -> Mapping[str, Any]:

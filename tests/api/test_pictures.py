@@ -4,12 +4,14 @@ import base64
 import hashlib
 import io
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from photoproc.api import pictures
 from photoproc.bootstrap import Runtime
 from tests.api.support import Api, check_problem
 from tests.pictures import encoded, picture, sample
@@ -147,3 +149,16 @@ def test_a_lost_cutout_is_gone_by_name_the_zip_has_the_rest_and_a_retry_makes_it
     api.client.post(f"/v1/jobs/{job}/retry")
     until(lambda: running.service.job(job).counts.done == 2)
     assert api.client.get(f"/v1/jobs/{job}/tasks/0/cutout").status_code == 200
+
+
+@pytest.mark.parametrize("part", [None, "bytes=0-1"])
+def test_a_picture_that_is_deleted_while_it_is_answered_is_not_found(
+    tmp_path: Path, part: str | None
+) -> None:
+    file = tmp_path / "picture"
+    file.write_bytes(b"12345")
+    answers = [pictures.send_file(file, "image/png", "tag", None) for _ in range(2)]
+    headers = {} if part is None else {"Range": part}
+    assert TestClient(answers[0]).get("/", headers=headers).content == (b"12345" if part is None else b"12")
+    file.unlink()
+    check_problem(TestClient(answers[1]).get("/", headers=headers), 404, "not_found")
