@@ -97,6 +97,7 @@ def test_the_larger_model_is_slower_and_needs_more_memory(running: Runtime, job:
     assert list((running.settings.data_dir / "tmp").glob("out-trial-*")) == []  # others may have theirs
 
 
+@by_hand
 def test_a_child_that_is_killed_costs_a_photo_and_the_last_one_ends_it_and_jobs_go_on(
     running: Runtime, job: Job, api: Api
 ) -> None:

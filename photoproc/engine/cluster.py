@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -49,6 +49,14 @@ class _Flight:
     args: tuple[object, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What the last look at the cluster found: in one piece, since other threads read it meanwhile."""
+
+    workers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    problem: Problem | None
+
+
 class DaskEngine:
     """Runs calls on the workers of a Dask cluster, whose scheduler may come and go.
 
@@ -62,11 +70,10 @@ class DaskEngine:
         self._needs = dict(resources or {})
         self._lock = threading.Lock()
         self._client: Client | None = None
-        self._workers: Mapping[str, Mapping[str, Any]] = {}
+        self._seen = _Seen(problem=self._unreachable("it was not asked yet"))
         self._flights: dict[Future[Any], _Flight] = {}
         self._unwanted: dict[Any, float] = {}
         """Dask's futures of calls that were cancelled, and when (monotonic)."""
-        self._problem: Problem | None = self._unreachable("it was not asked yet")
         self._unfit: Problem | None = None
         """Why the last call that a worker could not run was given back, until one is run."""
         self._stopped = False
@@ -78,11 +85,11 @@ class DaskEngine:
 
     @property
     def capacity(self) -> int:
-        return sum(int(worker["nthreads"]) for worker in self._workers.values())
+        return sum(int(worker["nthreads"]) for worker in self._seen.workers.values())
 
     @property
     def problem(self) -> Problem | None:
-        return self._problem or self._unfit or self._without_resource()
+        return self._seen.problem or self._unfit or self._without_resource()
 
     def takes(self, model: str) -> bool:
         resource = self._needs.get(model)
@@ -90,7 +97,7 @@ class DaskEngine:
             return True
         with self._lock:
             used = Counter(flight.resource for flight in self._flights.values())
-        return used[resource] < self._places(resource)
+        return used[resource] < _places(self._seen.workers, resource)
 
     def start(self) -> None:
         """Begin to look for the scheduler; returns at once."""
@@ -160,12 +167,12 @@ class DaskEngine:
     def children(self) -> list[ChildInfo]:
         return [
             ChildInfo(pid=pid, alive=True, machine=address)
-            for address, worker in self._workers.items()
+            for address, worker in self._seen.workers.items()
             for pid in worker["metrics"][NAME]["children"]
         ]
 
     def providers(self) -> tuple[str, ...]:
-        told = (worker["metrics"][NAME]["providers"] for worker in self._workers.values())
+        told = (worker["metrics"][NAME]["providers"] for worker in self._seen.workers.values())
         return tuple(dict.fromkeys(name for names in told for name in names))
 
     def stop(self) -> None:
@@ -233,10 +240,9 @@ class DaskEngine:
             if worker["status"] == "running" and NAME in worker["metrics"]
         }
         workers = {address: known[address] for address, unfit in told.items() if not unfit}
-        if set(workers) != set(self._workers):
+        if set(workers) != set(self._seen.workers):
             log.info("cluster_workers", scheduler=self._address, workers=sorted(workers))
-        self._workers = workers
-        self._problem = None if workers else self._without_workers(told)
+        self._seen = _Seen(workers=workers, problem=None if workers else self._without_workers(told))
         self._insist(client)
 
     def _insist(self, client: Client) -> None:
@@ -252,15 +258,16 @@ class DaskEngine:
         """No client any more: what is under way is given back, and it is tried again."""
         with self._lock:
             client, self._client = self._client, None
-            self._workers, self._unwanted = {}, {}
+            self._unwanted = {}
             flights = list(self._flights)
         if self._stopped:
             return
-        if client is not None or self._problem is None or self._problem.code not in _LOST:
+        before = self._seen.problem
+        if client is not None or before is None or before.code not in _LOST:
             log.warning("cluster_lost", scheduler=self._address, why=str(error), tasks=len(flights))
         self._unfit = None
-        self._problem = (
-            self._unlike(error) if isinstance(error, _UnlikeError) else self._unreachable(str(error))
+        self._seen = _Seen(
+            problem=self._unlike(error) if isinstance(error, _UnlikeError) else self._unreachable(str(error))
         )
         for answer in flights:
             self._land(answer, error=_restarted())
@@ -283,8 +290,9 @@ class DaskEngine:
 
     def _without_resource(self) -> Problem | None:
         """The problem that models wait for a resource which no worker has."""
-        missing = {model: need for model, need in self._needs.items() if not self._places(need)}
-        if not missing or not self._workers:
+        workers = self._seen.workers
+        missing = {model: need for model, need in self._needs.items() if not _places(workers, need)}
+        if not missing or not workers:
             return None
         models, needs = ", ".join(missing), ", ".join(sorted(set(missing.values())))
         return Problem(
@@ -309,13 +317,6 @@ class DaskEngine:
         order = args[0] if args else None
         model = order.model if isinstance(order, Order) else None
         return None if model is None else self._needs.get(model.name)
-
-    def _places(self, resource: str) -> int:
-        """How many calls that need it can run at once."""
-        return sum(
-            min(int(worker["nthreads"]), int(worker["resources"].get(resource, 0)))
-            for worker in self._workers.values()
-        )
 
     # Answers
 
@@ -367,6 +368,13 @@ class DaskEngine:
 
 class _UnlikeError(Exception):
     """The other end has not the same code."""
+
+
+def _places(workers: Mapping[str, Mapping[str, Any]], resource: str) -> int:
+    """How many calls that need it these workers can run at once."""
+    return sum(
+        min(int(worker["nthreads"]), int(worker["resources"].get(resource, 0))) for worker in workers.values()
+    )
 
 
 def _why_unfit(told: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import re
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from tests.browser.test_main_job import finish, process, upload
 from tests.pictures import encoded, picture, sample
@@ -91,6 +91,29 @@ def test_the_viewer_goes_on_over_the_borders_of_pages(page: Page) -> None:
         expect(dialog).not_to_have_class(re.compile("seeking"))
     expect(dialog.locator(".name")).to_have_text("29.jpg")
     expect(dialog.get_by_role("button", name="Next")).to_be_disabled()
+
+
+def test_a_page_that_was_sought_in_vain_is_sought_again(page: Page) -> None:
+    lost: list[bytes] = []
+
+    def relay(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def pass_on(message: str | bytes) -> None:
+            if not lost and isinstance(message, bytes) and b'"seek"' in message:
+                lost.append(message)
+            else:
+                server.send(message)
+
+        socket.on_message(pass_on)
+
+    page.route_web_socket(re.compile("/_stcore/stream"), relay)
+    thirty(page)
+    page.locator("button.card").last.click()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("dialog .name")).to_have_text("24.jpg")
+    assert len(lost) == 1
+    in_address(page, page="2", task="24")
 
 
 def test_the_viewer_shows_its_keys_when_asked(page: Page) -> None:

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, Response, WebSocket, expect
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tests.large import LargeJob
+from tests.long import by_hand
 from tests.server import Server, serving
 from tests.waiting import until
 
@@ -133,6 +134,7 @@ def test_a_task_that_ends_costs_a_few_kilobytes_however_large_the_job(
     assert abs(seen[0] - seen[1]) <= 500  # the pages to turn to
 
 
+@by_hand
 def test_cards_that_changed_by_news_are_as_if_drawn_anew(page: Page, large: Callable[..., LargeJob]) -> None:
     job = large(40, done=2)
     opened(page, job)

@@ -253,6 +253,7 @@ def test_a_socket_that_falls_silent_is_polled_over(server: Server, open_page: Op
     expect(page.locator("button.card")).to_have_count(2)
 
 
+@by_hand
 def test_a_lost_server_is_waited_for(model_dir: Path, tmp_path: Path, open_page: Open) -> None:
     with serving(tmp_path / "data", model_dir, default_model="u2net", max_concurrent=1) as server:
         page = open_page(client(server))

@@ -9,6 +9,7 @@ import pytest
 
 from photoproc.jobs import Counts, JobState
 from tests.faults.processes import is_alive, kill
+from tests.long import by_hand
 from tests.pretended import CUDA, PATH
 from tests.server import ROOT, Server, check_published_once, submit
 from tests.waiting import until
@@ -53,6 +54,7 @@ def begin(server: Server) -> None:
     until(lambda: "event=providers_found" in server.log())
 
 
+@by_hand
 def test_a_child_that_is_killed_in_a_batch_charges_nobody_and_all_of_it_are_done(server: Server) -> None:
     begin(server)
     job = submit(server.data_dir, 12)

@@ -82,6 +82,8 @@ def test_a_model_on_one_core_and_on_all_is_loaded_for_each_and_sees_the_same(tmp
     loaded = matting._sessions
     options = {key: one.inner_session.get_session_options() for key, one in loaded.items()}
     assert {key[1]: one.intra_op_num_threads for key, one in options.items()} == {1: 1, 2: 2}
+    spins = {one.get_session_config_entry("session.intra_op.allow_spinning") for one in options.values()}
+    assert spins == {"0"}
 
 
 def test_models_are_kept_apart(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@
 // `data.place`: where this page is among all (see Place in __init__.py); `data.opaque`: no backdrop shows through.
 // What changed since the gallery `data.of` was drawn is told by the component beside it (news.js).
 // The opened task is in the address (`task`), so that a link shows it again. A task of another page is sought
-// (trigger `seek`): Python turns to its page, and the viewer opens it when it comes.
+// (trigger `seek`): Python turns to its page, and the viewer opens it when it comes. It is sought again until then:
+// a run of Python that crosses it on its way may turn back to the page that the browser showed.
 
 const galleries = new WeakMap();
 const BACKDROPS = ["checker", "white", "black"];
-const SOUGHT_FOR_MS = 10_000;
+const SOUGHT_FOR_MS = 10_000, SEEK_EVERY_MS = 2_000;
 
 export default function ({ data, parentElement, setTriggerValue }) {
   let gallery = galleries.get(parentElement);
@@ -157,8 +158,12 @@ class Viewer {
   // Open this task as soon as it is among the items.
   wish(id) {
     clearTimeout(this.giveUp);
+    clearInterval(this.again);
     this.sought = Number.isInteger(id) ? { id, asked: false } : null;
-    if (this.sought) this.giveUp = setTimeout(() => this.wish(NaN), SOUGHT_FOR_MS);
+    if (this.sought) {
+      this.giveUp = setTimeout(() => this.wish(NaN), SOUGHT_FOR_MS);
+      this.again = setInterval(() => this.dialog.isConnected && this.seek?.(id), SEEK_EVERY_MS);
+    }
     this.dialog.classList.toggle("seeking", this.sought !== null);
   }
 
