@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from tests import workflow
+from tests.long import by_hand
 from tests.server import free_port, serving
 from tests.visitor import Json, Visit
 
@@ -69,6 +70,7 @@ def test_a_server_that_is_right_passes(model_dir: Path, tmp_path: Path) -> None:
     assert left == []
 
 
+@by_hand
 def test_what_is_wrong_is_said_by_name(model_dir: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "data", model_dir) as server:
         visit = AlteredVisit(server.url, None, 300)

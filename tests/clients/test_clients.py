@@ -352,6 +352,7 @@ def job_count(page: Page, server: Server) -> int:
     return len(page.request.get(f"{server.url}/api/v1/jobs?limit=200").json()["items"])
 
 
+@by_hand
 def test_an_element_off_the_page_does_nothing_and_goes_on_when_it_is_back(
     server: Server, open_page: Open
 ) -> None:

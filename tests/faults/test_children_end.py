@@ -147,6 +147,7 @@ def models_ready(server: Server) -> list[str]:
     return [one["name"] for one in told if one["state"] == "ready"]
 
 
+@by_hand
 @pytest.mark.parametrize("server", [{"max_attempts": 1}], indirect=True)
 def test_a_task_that_failed_is_done_when_it_is_retried_and_the_others_are_left_as_they_are(
     server: Server,

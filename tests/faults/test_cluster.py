@@ -133,7 +133,7 @@ def test_its_files_are_those_of_the_local_engine_to_the_byte(cluster: Cluster, s
 
 def test_a_worker_that_is_killed_takes_no_task_with_it(cluster: Cluster, serve: Serve) -> None:
     service = serve(engine=cluster.address)
-    job_id = hand_in(service, small(24))
+    job_id = hand_in(service, small(16))
     for _ in range(2):
         before = done(service, job_id)
         until(lambda before=before: done(service, job_id) >= before + 4)  # type: ignore[misc]
@@ -141,14 +141,14 @@ def test_a_worker_that_is_killed_takes_no_task_with_it(cluster: Cluster, serve: 
         its = children_of(victim)
         kill(victim)
         until(lambda its=its: not any(is_alive(pid) for pid in its), within_s=20)  # type: ignore[misc]
-    has_lost_nothing(service, job_id, 24)
+    has_lost_nothing(service, job_id, 16)
 
 
 def test_a_scheduler_that_is_killed_and_comes_back_takes_no_task_with_it(
     cluster: Cluster, serve: Serve
 ) -> None:
     service = serve(engine=cluster.address)
-    job_id = hand_in(service, small(24))
+    job_id = hand_in(service, small(16))
     until(lambda: done(service, job_id) >= 5)
     cluster.kill_scheduler()
     until(lambda: "engine" in service.readiness())
@@ -160,7 +160,7 @@ def test_a_scheduler_that_is_killed_and_comes_back_takes_no_task_with_it(
     threading.Event().wait(AWAY_S)
     assert service.job(job_id).counts == kept
     cluster.start_scheduler()
-    has_lost_nothing(service, job_id, 24)
+    has_lost_nothing(service, job_id, 16)
     assert service.system().worker_problem is None
 
 

@@ -107,7 +107,7 @@ def test_an_upload_without_room_is_refused_and_one_with_room_again_is_not(disk: 
 
 
 def test_a_job_that_meets_a_full_disk_goes_on_when_there_is_room(disk: Path, server: Server) -> None:
-    old, job = submit(server.data_dir, 2), submit(server.data_dir, 40)
+    old, job = submit(server.data_dir, 2), submit(server.data_dir, 24)
     server.start()
     server.done_at_least(job, 5)
     filler = Filler(disk)
@@ -125,10 +125,10 @@ def test_a_job_that_meets_a_full_disk_goes_on_when_there_is_room(disk: Path, ser
     assert server.counts(job).failed == 0
     filler.go()
     server.finished(job)
-    assert server.counts(job) == Counts(done=40)
+    assert server.counts(job) == Counts(done=24)
     assert server.counts(job).done >= before.done
     assert {task.attempts for task in server.tasks(job)} == {1}, "a full disk is no task's fault"
-    check_published_once(server, job, 40)
+    check_published_once(server, job, 24)
     until(lambda: list((server.data_dir / "tmp").iterdir()) == [])
 
 

@@ -19,7 +19,7 @@ from tests.waiting import until
 pytestmark = [pytest.mark.faults, pytest.mark.models]
 
 
-PHOTOS, KILLS, QUEUED = (200, 20, 500) if LONG else (16, 3, 16)
+PHOTOS, KILLS, QUEUED = (200, 20, 500) if LONG else (12, 2, 12)
 
 
 @pytest.fixture
