@@ -8,7 +8,7 @@ from photoproc.bootstrap import service
 from photoproc.errors import PhotoprocError
 from photoproc.jobs import Job
 from photoproc.service import PhotoService
-from photoproc.ui.address import LIST_PAGE, SEARCH, go, go_to_list, page_of
+from photoproc.ui.address import LIST_PAGE, SEARCH, go, go_to_list, page_of, remember_list, turn_to
 from photoproc.ui.guard import guarded
 from photoproc.ui.heading import show_title, show_while_there
 from photoproc.ui.job import show_progress, standing
@@ -43,7 +43,7 @@ def list_jobs(photos: PhotoService) -> None:
             key=SEARCH,
             bind="query-params",
             live=True,
-            on_change=lambda: st.session_state.update({LIST_PAGE: 1}),
+            on_change=lambda: turn_to(1, key=LIST_PAGE),
         )
         found = None
         if owner is not None or (wanted and wanted.strip()):
@@ -55,7 +55,9 @@ def list_jobs(photos: PhotoService) -> None:
         if not count:
             st.caption(f"No job's title, model or person contains “{escaped(wanted or '')}”.")
             return
-        first = (page_of(count, _JOBS_PER_PAGE, key=LIST_PAGE) - 1) * _JOBS_PER_PAGE
+        page = page_of(count, _JOBS_PER_PAGE, key=LIST_PAGE)
+        remember_list(wanted or "", page)
+        first = (page - 1) * _JOBS_PER_PAGE
         if found is None:
             shown = photos.jobs(offset=first, limit=_JOBS_PER_PAGE)
         else:

@@ -5,7 +5,8 @@ python -m photoproc.fetch u2net u2netp
 
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from photoproc import bootstrap, starting
 from photoproc.errors import ModelError, Problem
@@ -18,8 +19,10 @@ _GONE = Problem(
 )
 
 
-def fetch(settings: Settings, names: Sequence[str]) -> None:
+def fetch(settings: Settings, names: Sequence[str]) -> Mapping[str, Path]:
     """Have the weights of these models in the model folder, verified; what is there already is kept.
+
+    Returns where each model has them.
 
     Raises ModelError model_unknown before anything is fetched, or the problem of the first model that
     cannot be had.
@@ -29,6 +32,7 @@ def fetch(settings: Settings, names: Sequence[str]) -> None:
     for name in names:
         weights.state(name)
     weights.start()
+    found: dict[str, Path] = {}
     try:
         for name in names:
             weights.request(name)
@@ -39,8 +43,10 @@ def fetch(settings: Settings, names: Sequence[str]) -> None:
             if state.path is None:
                 why = state.problem or _GONE
                 raise ModelError(why.code, f"{name}: {why.message}", why.advice)
+            found[name] = state.path
     finally:
         weights.stop()
+    return found
 
 
 def main(names: Sequence[str]) -> None:
@@ -48,9 +54,11 @@ def main(names: Sequence[str]) -> None:
     bootstrap.configure_logging()
     settings = starting.load_settings()
     try:
-        fetch(settings, names or [settings.default_model])
+        found = fetch(settings, names or [settings.default_model])
     except ModelError as error:
         raise SystemExit(f"{error.problem.message} {error.problem.advice}") from error
+    for name, path in found.items():
+        sys.stdout.write(f"{name} is there: {path}\n")
 
 
 if __name__ == "__main__":

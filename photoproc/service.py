@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from photoproc.blobs import Blobs
+from photoproc.blobs import GRAPHS, Blobs
 from photoproc.clock import Clock
 from photoproc.comparison import Comparisons
 from photoproc.decision import Decisions
@@ -92,6 +92,7 @@ class PhotoService(Submissions, Pictures, Decisions):
                 threads=settings.threads_per_child,
                 timeout_s=settings.task_timeout_s,
                 memory_mb=settings.child_memory_mb,
+                graphs=settings.data_dir / GRAPHS,
                 choice=settings.provider_choice,
             ),
         )

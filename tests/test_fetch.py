@@ -37,14 +37,14 @@ def test_a_name_that_no_model_has_ends_it_before_anything_is_fetched() -> None:
 
 
 @pytest.mark.models
-def test_weights_that_are_there_and_right_are_kept(
-    settings: Settings, model_dir: Path, tmp_path: Path
+def test_weights_that_are_there_and_right_are_kept_and_it_says_where(
+    environment: Path, model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = tmp_path / "models" / "u2netp.onnx"
-    kept.parent.mkdir()
+    kept = environment / "u2netp.onnx"
     kept.hardlink_to(weights_file(model_dir, "u2netp"))
-    fetch.fetch(settings, ["u2netp"])
-    assert [path.name for path in tmp_path.rglob("*.onnx*")] == ["u2netp.onnx"]
+    fetch.main(["u2netp"])
+    assert [path.name for path in environment.rglob("*.onnx*")] == ["u2netp.onnx"]
+    assert capsys.readouterr().out.endswith(f"u2netp is there: {kept}\n")
 
 
 def test_wrong_weights_are_moved_aside_and_not_taken(settings: Settings, tmp_path: Path) -> None:

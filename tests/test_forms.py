@@ -1,5 +1,6 @@
 """Forms of a model beside their original, over a real server: offered, compared, shown, made and deleted."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.models
 
 @pytest.fixture(scope="module")
 def server(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    """A server with u2netp, and forms of it as if they had been made: one faster, one not."""
+    """A server with u2netp, and forms of it as if they had been made: two faster, one not."""
     folder = tmp_path_factory.mktemp("forms")
     home = folder / "home"
     home.mkdir()
@@ -42,10 +43,14 @@ def server(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     on = forms.runs_on(made.settings.threads_per_child)
     put_form(home, a_form(measured_on=on))
     put_form(home, a_form(kind="fp16", form_s=STEADY, measured_on=on, soft_iou=0.999))
+    original = (home / "u2netp.onnx").read_bytes()  # which is what runs, in bfloat16
+    digest = f"sha256:{hashlib.sha256(original).hexdigest()}"
+    put_form(home, a_form(kind="bf16", measured_on=on, made=digest), original)
     made.start()
     before = bootstrap._runtime  # that of other tests' pages
     bootstrap.install(made)
-    until(lambda: made.service.model("u2netp-int8").weights.phase is Phase.READY)
+    for form in ("u2netp-int8", "u2netp-bf16"):
+        until(lambda form=form: made.service.model(form).weights.phase is Phase.READY)  # type: ignore[misc]
     until(lambda: made.service.model("u2netp").weights.phase is Phase.READY)
     yield made
     bootstrap.install(before)
@@ -58,6 +63,19 @@ def test_a_form_is_compared_with_its_original_as_any_model(server: Runtime) -> N
     assert [(one.model, one.done) for one in found.times] == [("u2netp", 2), ("u2netp-int8", 2)]
     assert all(one.distance is not None and one.distance.disagreement > 0 for one in found.photos)
     assert "| **u2netp-int8** |" in plain(dashboard("compare.py", job=job.id))
+
+
+def test_a_form_in_bfloat16_is_measured_by_a_time_trial_as_it_runs_in_jobs(server: Runtime) -> None:
+    service = server.service
+    job = made_job(service, "c.jpg", recipe=Recipe(models=("u2netp", "u2netp-bf16")))
+    service.start_trial(job.id, photos=1, rounds=1)
+    until(lambda: (trial := service.trial(job.id)) is not None and trial.state.final, within_s=120)
+    trial = service.trial(job.id)
+    assert trial is not None
+    assert trial.problem is None
+    (ran,) = [task.provider for task in service.tasks(job.id) if task.model == "u2netp-bf16"]
+    measured = {one.model: one.provider for one in trial.figures}
+    assert measured["u2netp-bf16"] == ran != measured["u2netp"]
 
 
 def test_only_what_is_faster_can_be_chosen(server: Runtime) -> None:
@@ -81,7 +99,7 @@ def test_the_system_page_shows_what_forms_take_and_makes_measures_and_deletes_th
     assert (
         "u2netp-fp16 · soft IoU 0.999 with u2netp · Made, and not faster here: 0.30 s against 0.30 s." in said
     )
-    assert labels(app).count("Measure again") == 2
+    assert labels(app).count("Measure again") == 3
     assert "Make an int8 form" not in labels(app), "of models that are not there none can be made"
     (delete,) = [button for button in app.button if button.key == "delete-u2netp-fp16"]
     healthy(delete.click().run())

@@ -89,7 +89,8 @@ class DaskEngine:
 
     @property
     def problem(self) -> Problem | None:
-        return self._seen.problem or self._unfit or self._without_resource()
+        seen = self._seen
+        return seen.problem or self._unfit or self._without_resource(seen.workers)
 
     def takes(self, model: str) -> bool:
         resource = self._needs.get(model)
@@ -288,9 +289,8 @@ class DaskEngine:
             advice="Start it in this version’s folder (README, Beyond one machine); photos wait meanwhile.",
         )
 
-    def _without_resource(self) -> Problem | None:
-        """The problem that models wait for a resource which no worker has."""
-        workers = self._seen.workers
+    def _without_resource(self, workers: Mapping[str, Mapping[str, Any]]) -> Problem | None:
+        """The problem that models wait for a resource which none of the workers has."""
         missing = {model: need for model, need in self._needs.items() if not _places(workers, need)}
         if not missing or not workers:
             return None

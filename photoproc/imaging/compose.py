@@ -155,9 +155,9 @@ def _lanczos(first: int, last: int, given: int, wanted: int) -> tuple[slice, NDA
 def shrink_cutout(picture: Samples | OnNothing, size_wh: tuple[int, int]) -> U8:
     """A finished picture, height × width or × 3 or × 4 (RGBA), at a smaller size for looking at, in 8 bits.
 
-    By area, or where it is smaller by a third at the most between neighbours, which on photos is off by half
-    a step in the mean; of RGBA, and where a side is four times as long and more, rows and columns are skipped
-    before.
+    By area, or where it is smaller by a quarter at the most between neighbours, which on photos is off by
+    less than half a step in the mean; of RGBA, and where a side is four times as long and more, rows and
+    columns are skipped before.
     Colours of RGBA are as exact as they are seen: within a step of 255, times alpha.
     """
     height, width = picture.shape[:2]

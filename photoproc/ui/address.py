@@ -6,11 +6,11 @@ from typing import NoReturn
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-SEARCH, LIST_PAGE, PAGE = "search", "list-page", "page"
-"""What the search, the page of the list of jobs and the page of a gallery are called in the address.
+from photoproc.ui.control import chosen, draw, renew
 
-Two names for pages, because widgets of one name are one widget to Streamlit, also on different views.
-"""
+SEARCH, LIST_PAGE, PAGE = "search", "list-page", "page"
+"""What the search, the page of the list of jobs and the page of a gallery are called in the address."""
+_LEFT = "list as it was left"
 
 
 def go(query: Mapping[str, str]) -> NoReturn:
@@ -19,25 +19,55 @@ def go(query: Mapping[str, str]) -> NoReturn:
     st.rerun()
 
 
+def remember_list(search: str, page: int) -> None:
+    """Keep how the list of jobs is shown, for `go_to_list`."""
+    st.session_state[_LEFT] = {SEARCH: search, LIST_PAGE: str(page) if page > 1 else ""}
+
+
 def go_to_list() -> NoReturn:
     """Show the list of jobs again, as it was left."""
-    left = {name: st.session_state.get(name) for name in (SEARCH, LIST_PAGE)}
-    go({name: str(value) for name, value in left.items() if value and value != 1})
+    go({name: value for name, value in st.session_state.get(_LEFT, {}).items() if value})
 
 
 def page_of(count: int, per_page: int, *, key: str, view: str = "") -> int:
-    """The number of the page to show of so many things; `key` is its name in the address.
-
-    Where `view` is another one than before, the page chosen there is forgotten.
-    """
-    if st.session_state.get(f"{key}-of", view) != view or key not in st.session_state:
-        asked = st.query_params.get(key, "")
-        st.session_state[key] = max(1, int(asked)) if asked.isdecimal() else 1
-    st.session_state[f"{key}-of"] = view
+    """The number of the page to show of so many things, of which `view` is one of several; `key` is its name
+    in the address, which alone keeps it."""
     pages = max(1, -(-count // per_page))
-    if st.session_state[key] > pages:
-        st.session_state[key] = pages
-    return st.pagination(pages, key=key, bind="query-params") if pages > 1 else 1
+    if pages == 1:
+        return 1
+    name, asked = _pager(key, view), min(_asked(key), pages)
+    now = chosen(name, asked)
+    if now > pages or (came_back() and now != asked):
+        renew(name)
+    page = int(draw(st.pagination, pages, name=name, begin=asked))
+    if page != _asked(key):
+        _keep(page, key)
+    return page
+
+
+def turn_to(page: int, *, key: str, view: str = "") -> None:
+    """Have another page shown from now on, whatever the browser still says of the one before."""
+    _keep(page, key)
+    renew(_pager(key, view))
+
+
+def _pager(key: str, view: str) -> str:
+    """What the control is called."""
+    return f"{key}{view}"
+
+
+def _asked(key: str) -> int:
+    """The page that the address says."""
+    asked = st.query_params.get(key, "")
+    return max(1, int(asked)) if asked.isdecimal() else 1
+
+
+def _keep(page: int, key: str) -> None:
+    """Have the address say a page."""
+    if page == 1:
+        st.query_params.pop(key, None)
+    else:
+        st.query_params[key] = str(page)
 
 
 def came_back() -> bool:

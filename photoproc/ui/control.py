@@ -16,6 +16,7 @@ _BEGINS_WITH: Mapping[Callable[..., Any], str] = {
     st.color_picker: "value",
     st.multiselect: "default",
     st.number_input: "value",
+    st.pagination: "default",
     st.segmented_control: "default",
     st.selectbox: "index",
     st.slider: "value",
@@ -48,8 +49,13 @@ def turns() -> dict[str, int]:
     return found
 
 
-def draw(widget: Callable[..., Any], label: str, *args: Any, name: str, begin: Any, **options: Any) -> Any:
-    """Draw a control that begins with a value, until it is renewed; returns its value."""
+def draw(
+    widget: Callable[..., Any], label: str | int, *args: Any, name: str, begin: Any, **options: Any
+) -> Any:
+    """Draw a control that begins with a value, until it is renewed; returns its value.
+
+    `label` is whatever the control takes first: of pages it is their number.
+    """
     begin = chosen(name, begin)  # so that a page that is drawn anew has it as well
     told = _BEGINS_WITH[widget]
     if told == "index":

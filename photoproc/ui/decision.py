@@ -147,12 +147,12 @@ def _chart(draw: Callable[[str | None], Any], kind: str, job_id: str, said: str)
     def take() -> None:
         picked: Sequence[Mapping[str, Any]] = st.session_state[key].selection.get(charts.SELECTED, [])
         mark = str(next(iter(picked[0].values()))) if picked else None
-        shown[name] = (begun, mark)
         renew(_charts_name(job_id))
         if mark is None:
             st.query_params.pop(_CHOSEN, None)
         else:
             st.query_params[_CHOSEN] = f"{kind}.{mark}"
+        shown[name] = (begun, mark)  # last: where the run is ended before, the chart begins with the mark
 
     st.altair_chart(draw(begun), key=key, on_select=take, selection_mode=charts.SELECTED, alt=said)
 

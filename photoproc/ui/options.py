@@ -1,6 +1,7 @@
 """The options of a recipe, as a photographer chooses them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -67,7 +68,9 @@ def choose_models(photos: PhotoService, form: Form) -> None:
     keep = form.values["background"] == "keep"
     there = {model.spec.name: model.spec for model in photos.models()}
     known = [name for name in form.values["models"] if name in there]
-    if known != form.values["models"]:  # a custom model of an earlier recipe that is gone
+    gone: dict[str, Any] = st.session_state.setdefault(form.key("models-gone"), {})
+    if known != form.values["models"]:  # a custom model or a form of an earlier recipe
+        gone.update(names=[name for name in form.values["models"] if name not in there], left=known)
         form.fill({"models": known})
     chosen = form.control(
         "models",
@@ -83,6 +86,9 @@ def choose_models(photos: PhotoService, form: Form) -> None:
         help="With several models every photo is cut out by each, side by side.",
     )
     form.place("models")
+    if gone and chosen == gone["left"]:
+        names = escaped(", ".join(gone["names"]))
+        st.warning(f"Not there any more, and left out: {names}.", icon=":material/warning:")
     st.html(_STILL)
     if chosen and not keep:
         with st.container(gap="xxsmall"):

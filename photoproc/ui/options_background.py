@@ -119,6 +119,8 @@ def _choose_picture(photos: PhotoService, form: Form) -> None:
         fit = form.choice("picture.fit", "Fit", _FITS, label_visibility="collapsed")
         if fit == "contain":
             choose_colour(form, "picture.colour", "Colour around it")
+    else:
+        st.caption("Add a picture to go on, or choose another background.")
     problem = st.session_state.get(form.key("background-refused"))
     if problem is not None:
         message = escaped(f"background.picture: {problem.message} {problem.advice}".strip())

@@ -34,6 +34,8 @@ def offer(
             disabled=not given or recipe is None,
             width="stretch",
         )
+    if given and recipe is None:
+        st.caption("First put right what the options say in red, or still ask for.")
     if given and recipe is not None:
         models = recipe.models if recipe.task_models == recipe.models else ()
         words = estimate(photos, given, models, certainty=recipe.certainty)

@@ -7,7 +7,7 @@ import streamlit as st
 from photoproc.errors import PhotoprocError
 from photoproc.jobs import Job, TaskState
 from photoproc.service import PhotoService
-from photoproc.ui.address import PAGE, came_back, page_of
+from photoproc.ui.address import PAGE, came_back, page_of, turn_to
 from photoproc.ui.control import chosen, draw, renew
 from photoproc.ui.gallery import Place, draw_whole, gallery
 from photoproc.ui.links import link_token
@@ -97,7 +97,7 @@ def _filter(job: Job) -> str:
         )
     )
     if shown != asked:
-        _keep_filter(shown)
+        _keep_filter(shown, job.id)
     return shown
 
 
@@ -111,8 +111,8 @@ def _name(job_id: str) -> str:
     return f"show-{job_id}"
 
 
-def _keep_filter(word: str) -> None:
-    st.session_state[PAGE] = 1
+def _keep_filter(word: str, job_id: str) -> None:
+    turn_to(1, key=PAGE, view=job_id)  # first: where the run is ended after it, the next one does the rest
     if word == _ALL:
         st.query_params.pop("show", None)
     else:
@@ -127,9 +127,9 @@ def _turn_to_sought(photos: PhotoService, job_id: str) -> None:
             numbers = _numbers(photos, photos.job(job_id), shown)
             if sought in numbers:
                 if shown != asked:
-                    _keep_filter(shown)
+                    _keep_filter(shown, job_id)
                     renew(_name(job_id))
-                st.session_state[PAGE] = numbers.index(sought) // _PER_PAGE + 1
+                turn_to(numbers.index(sought) // _PER_PAGE + 1, key=PAGE, view=job_id)
                 return
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from photoproc.bootstrap import Runtime
 from photoproc.service import PhotoService
+from tests.pages.clicks import Clicks
 
 
 @pytest.fixture
@@ -14,3 +15,9 @@ def service(running: Runtime) -> Iterator[PhotoService]:
     yield running.service
     for job in running.service.jobs(limit=100):
         running.service.delete(job.id)
+
+
+@pytest.fixture
+def clicks(monkeypatch: pytest.MonkeyPatch) -> Clicks:
+    """What ends runs where it is told to."""
+    return Clicks(monkeypatch)

@@ -3,8 +3,6 @@
 import json
 
 import pytest
-import streamlit as st
-from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import FileUploader
 
@@ -14,6 +12,7 @@ from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 from photoproc.ui.options_values import fields_of, values_of
 from tests.long import LONG
+from tests.pages.clicks import Clicks
 from tests.pages.support import choose, control, dashboard, healthy, plain, press, words
 from tests.pictures import encoded, picture
 
@@ -39,6 +38,24 @@ def uploader(app: AppTest, label: str) -> FileUploader:
 def test_the_controls_show_a_recipe_exactly(given: dict[str, object]) -> None:
     recipe = Recipe.of_fields({"models": ["u2netp"], **given})
     assert Recipe.of_fields(fields_of(values_of(recipe))) == recipe
+
+
+def test_a_model_that_is_gone_is_left_out_and_named_until_others_are_chosen(service: PhotoService) -> None:
+    app = dashboard()
+    app.query_params["recipe"] = to_link(Recipe(models=("u2netp", "u2netp-lost")))
+    healthy(app.run())
+    assert control(app, "Models").value == ["u2netp"]
+    assert len(app.warning) == 1
+    assert "Not there any more, and left out: u2netp-lost." in plain(app)
+    assert not choose(app, {"Models": ["u2netp", "u2net"]}).warning
+
+
+def test_a_background_without_its_picture_is_asked_for(service: PhotoService) -> None:
+    app = choose(dashboard(), {"Background": "Picture"})
+    asked = "Add a picture to go on, or choose another background."
+    assert asked in plain(app)
+    uploader(app, "Background picture").set_value(("b.png", encoded(picture(), "PNG"), "image/png"))
+    assert asked not in plain(healthy(app.run()))
 
 
 def test_only_what_applies_is_offered(service: PhotoService) -> None:
@@ -77,30 +94,6 @@ def test_the_picker_and_the_text_are_one_colour(service: PhotoService) -> None:
     assert control(app, "Background colour").value == "#00ff00"
 
 
-class Clicks:
-    """Ends the next run at the `at`-th place at which Streamlit looks whether anybody has clicked."""
-
-    at = places = 0
-
-    def look(self) -> None:
-        self.places += 1
-        if self.places == self.at:
-            st.rerun()
-
-
-@pytest.fixture
-def clicks(monkeypatch: pytest.MonkeyPatch) -> Clicks:
-    """What ends runs where it is set to."""
-    made, looks = Clicks(), ScriptRunner._maybe_handle_execution_control_request
-
-    def look(runner: ScriptRunner) -> None:
-        made.look()
-        looks(runner)
-
-    monkeypatch.setattr(ScriptRunner, "_maybe_handle_execution_control_request", look)
-    return made
-
-
 @pytest.mark.parametrize(
     ("before", "label", "values", "shown"),
     [
@@ -109,6 +102,12 @@ def clicks(monkeypatch: pytest.MonkeyPatch) -> Clicks:
             "Background colour",
             ("tomato", "navy"),
             {"Pick background colour": ("#ff6347", "#000080")},
+        ),
+        (
+            {"Background": "Colour"},
+            "Pick background colour",
+            ("#ff6347", "#000080"),
+            {"Background colour": ("#ff6347", "#000080")},
         ),
         (
             {"Crop": "Face"},
@@ -124,7 +123,7 @@ def clicks(monkeypatch: pytest.MonkeyPatch) -> Clicks:
         ),
         ({}, "Recipe", ("Product shot", "Headshot"), {"Background": ("Colour", "Gradient")}),
     ],
-    ids=["colour", "preset", "crop", "recipe"],
+    ids=["colour", "picker", "preset", "crop", "recipe"],
 )
 def test_what_was_chosen_stays_whole_wherever_the_next_click_ends_its_run(
     service: PhotoService,
@@ -139,13 +138,12 @@ def test_what_was_chosen_stays_whole_wherever_the_next_click_ends_its_run(
     # Before the third nothing was told of what was chosen; by hand all, in CI those where it is filled in.
     for at in range(3, 1000) if LONG else range(40, 130):
         turn = 1 - turn
-        clicks.at, clicks.places = at, 0
-        choose(app, {label: values[turn]})
-        was_ended = clicks.places >= at
-        clicks.at = 0
+        with clicks.ending(at) as ended:
+            choose(app, {label: values[turn]})
         found = {name: control(app, name).value for name in (label, *shown)}
         assert found == {label: values[turn]} | {name: each[turn] for name, each in shown.items()}, at
-        if not was_ended:
+        if not ended:
+            assert LONG, "the places in CI are those of a run"
             break
 
 
@@ -158,9 +156,9 @@ def test_a_link_fills_the_options_wherever_the_next_click_ends_its_run(
     for at in range(3, 400) if LONG else range(40, 60):
         app = dashboard()
         app.query_params["recipe"] = link
-        clicks.at, clicks.places = at, 0
-        healthy(app.run())
-        clicks.at = 0
+        with clicks.ending(at) as ended:
+            healthy(app.run())
+        assert ended or LONG, "the places in CI are those of a run"
         assert control(app, "Background colour").value == "#ff0000", at
 
 

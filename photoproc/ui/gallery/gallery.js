@@ -6,7 +6,7 @@
 // What changed since the gallery `data.of` was drawn is told by the component beside it (news.js).
 // The opened task is in the address (`task`), so that a link shows it again. A task of another page is sought
 // (trigger `seek`): Python turns to its page, and the viewer opens it when it comes. It is sought again until then:
-// a run of Python that crosses it on its way may turn back to the page that the browser showed.
+// the next click may end the run of Python that heard it.
 
 const galleries = new WeakMap();
 const BACKDROPS = ["checker", "white", "black"];
