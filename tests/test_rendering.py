@@ -10,17 +10,24 @@ from PIL import Image
 
 from photoproc.imaging import framing
 from photoproc.imaging.compose import Look
-from photoproc.parts import Output, Shadow, Transparent
+from photoproc.parts import Background, Colour, Output, Shadow, Sheet, Transparent
 from photoproc.rendering import Layers, Made, Stopwatch, made
 
 
-def cut(output: Output, *, kind: Any = np.uint8, shadow: Shadow | None = None, times: int = 1) -> Made:
-    """A square of noise in the middle of a photo, on nothing."""
+def cut(
+    output: Output,
+    *,
+    kind: Any = np.uint8,
+    background: Background | None = None,
+    shadow: Shadow | None = None,
+    times: int = 1,
+) -> Made:
+    """A square of noise in the middle of a photo, on nothing or a background."""
     wide, high = 300 * times, 200 * times
     photo = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (high, wide, 3), kind, endpoint=True)
     alpha = np.zeros((high, wide), np.uint8)
     alpha[high // 4 : high // 2, wide // 4 : wide // 2] = 255
-    look = Look(background=Transparent(), shadow=shadow)
+    look = Look(background=background or Transparent(), shadow=shadow)
     layers = Layers(colours=photo, photo=photo, own=None, alpha=alpha, look=look, exif=None)
     frame = framing.Frame(centre_xy=(wide / 2, high / 2), size_wh=(wide, high), out_wh=(wide, high))
     return made(layers, frame, output, Stopwatch({}), [], small=False)
@@ -42,6 +49,15 @@ def test_a_shadow_is_around_the_subject() -> None:
     plain, shaded = (pixels(cut(Output(), shadow=one))[..., 3] for one in (None, Shadow(down=0.1, blur=0.02)))
     assert (plain > 0).sum() == 50 * 75
     assert (shaded > 0).sum() > (plain > 0).sum() + 100
+
+
+def test_a_colour_is_behind_the_subject() -> None:
+    found = pixels(cut(Output(), background=Colour(colour="#102030")))
+    assert found[0, 0].tolist()[:3] == [16, 32, 48]
+
+
+def test_a_sheet_is_made_where_it_is_asked_for() -> None:
+    assert cut(Output(sheet=Sheet())).extras["sheet"]
 
 
 @pytest.mark.parametrize("show", ["mask", "pair"])
