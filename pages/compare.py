@@ -1,6 +1,8 @@
 """Compare: the jobs with several models, or one of them with its models side by side."""
 
 import time
+from contextlib import suppress
+from typing import Any
 
 import streamlit as st
 
@@ -28,11 +30,13 @@ from photoproc.ui.links import link_token
 from photoproc.ui.ranking import RANKING, SHOW, show_ranking, show_votes
 from photoproc.ui.status import say_what_holds_up
 from photoproc.ui.text import escaped, plural, said, state_words
-from photoproc.ui.timer import stop_timer
+from photoproc.ui.timer import redraw_soon, stop_timer, this_fragment
 from photoproc.ui.trial import time_trial, trial_runs
 from photoproc.ui.visitor import comparisons, dashboard_link, offer_to_share, opened, visitor
 
 _NEW = "Compare models on new photos"
+_LOOK_EVERY_S = 5.0
+"""How often it looks whether there are votes, or times, that the page does not show yet."""
 
 
 def list_comparisons(photos: PhotoService) -> None:
@@ -85,7 +89,9 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
     facts = f"{plural(job.photo_count, 'photo')} with {models}"
     show_while_there(photos, job_id, lambda: st.caption(facts))
 
-    @st.fragment(run_every=2.0 if len(job.recipe.task_models) > 1 else None)
+    several, drawn = len(job.recipe.task_models) > 1, dict[str, Any]()
+
+    @st.fragment(run_every=2.0 if several else None)
     @guarded
     def live() -> None:
         opened(photos, job_id)  # it may not be shared any more
@@ -129,8 +135,17 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
         )
         if found.job.state.final and found.measured == found.to_measure:
             stop_timer()
+        drawn.update(at=summed_up.made_at, fragment=this_fragment())  # last: else it is not drawn yet
 
     live()
+
+    @st.fragment(run_every=_LOOK_EVERY_S if several else None)
+    def watch() -> None:
+        with suppress(PhotoprocError):  # the page itself says it
+            if drawn and photos.findings_so_far(job_id).made_at != drawn["at"]:
+                redraw_soon(drawn["fragment"])
+
+    watch()
 
 
 def main() -> None:

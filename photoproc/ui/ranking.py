@@ -57,7 +57,7 @@ def _state(found: Ranking | None) -> str:
     if not found.enough:
         return (
             f"Not enough votes yet: {plural(found.votes, 'vote')} cannot tell any two of the models apart. "
-            "Other people’s votes do, and more photos."
+            "Ask other people to vote too, or compare more photos."
         )
     first, second = (escaped(one.model) for one in found.standings[:2])
     if found.ahead:

@@ -384,6 +384,19 @@ def test_a_voter_who_is_through_is_led_to_the_ranking(browser: Browser, server: 
         expect(page.get_by_text("You have voted on all pairs there are.")).to_be_visible()
 
 
+def test_a_comparison_that_is_open_elsewhere_hears_of_votes(
+    browser: Browser, server: Server, job: str
+) -> None:
+    with visitor(browser, server) as other, visitor(browser, server) as page:
+        other.goto(f"/compare?job={job}")
+        expect(other.get_by_text("No votes yet").first).to_be_visible()
+        begin(page, job, "Ann")
+        page.keyboard.press("ArrowLeft")
+        until(lambda: len(votes(server, job)) == 1)
+        expect(other.get_by_text("No votes yet")).to_have_count(0)
+        expect(other.get_by_text("1 vote", exact=False).first).to_be_visible()
+
+
 def test_a_job_that_is_deleted_meanwhile_is_said(browser: Browser, server: Server, job: str) -> None:
     with visitor(browser, server) as page:
         begin(page, job, "Ann")

@@ -206,9 +206,8 @@ def test_photos_are_dropped_and_pasted(server: Server, open_page: Open) -> None:
     expect(page.get_by_text("It is a video, not a photo.")).to_be_visible()
 
 
-@by_hand
 def test_a_cut_socket_is_polled_over_and_comes_back(model_dir: Path, tmp_path: Path, open_page: Open) -> None:
-    count = 9
+    count = 7
     with (
         serving(tmp_path / "data", model_dir, default_model="u2net", max_concurrent=1) as server,
         proxied(server.port) as proxy,
@@ -352,14 +351,13 @@ def job_count(page: Page, server: Server) -> int:
     return len(page.request.get(f"{server.url}/api/v1/jobs?limit=200").json()["items"])
 
 
-@by_hand
 def test_an_element_off_the_page_does_nothing_and_goes_on_when_it_is_back(
     server: Server, open_page: Open
 ) -> None:
     page = open_page(client(server))
     before = job_count(page, server)
     record(page)
-    choose(page, [*photos(30, seed=840), file("large.jpg", encoded(picture(1500, 1500, seed=898)))])
+    choose(page, [*photos(12, seed=840), file("large.jpg", encoded(picture(1500, 1500, seed=898)))])
     page.evaluate("window.kept = document.querySelector('photo-processor')")
     slow = page.context.new_cdp_session(page)
     slow.send("Network.enable")
@@ -397,7 +395,7 @@ def test_an_element_off_the_page_does_nothing_and_goes_on_when_it_is_back(
     page.unroute("**/v1/jobs/*")
     page.evaluate("document.body.append(kept)")
     expect(finished(page)).to_be_visible(timeout=WORKING_MS)
-    expect(page.locator("button.card")).to_have_count(31)
+    expect(page.locator("button.card")).to_have_count(13)
     assert page.evaluate("told.finished") == ["done"]
     assert job_count(page, server) == before + 1
 

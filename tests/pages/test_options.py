@@ -56,6 +56,8 @@ def test_a_background_without_its_picture_is_asked_for(service: PhotoService) ->
     assert asked in plain(app)
     uploader(app, "Background picture").set_value(("b.png", encoded(picture(), "PNG"), "image/png"))
     assert asked not in plain(healthy(app.run()))
+    (kept,) = service.backgrounds()
+    service.forget_background(kept)
 
 
 def test_only_what_applies_is_offered(service: PhotoService) -> None:
