@@ -5,13 +5,14 @@ import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from photoproc import child
 from photoproc.child import Order
 from photoproc.engine import Engine
-from photoproc.engine.cluster import DaskEngine
+from photoproc.engine.cluster import DaskEngine, _Seen
 from photoproc.errors import TaskError
 from photoproc.parts import Keep
 from photoproc.recipe import Recipe
@@ -193,6 +194,25 @@ def test_a_resource_that_no_worker_has_is_told_of(cluster: Cluster) -> None:
         assert finish(engine, engine.submit(acts.double, 2)) == 4
     finally:
         engine.stop()
+
+
+def test_a_cluster_that_is_lost_while_one_asks_has_one_problem_or_the_other() -> None:
+    worker = {"nthreads": 1, "resources": {}}
+
+    class Losing(DaskEngine):
+        """One that has a worker without the resource at the first look, and has lost it at the next."""
+
+        def __getattribute__(self, name: str) -> Any:
+            if name != "_seen":
+                return super().__getattribute__(name)
+            now = super().__getattribute__(name)
+            self._seen = _Seen(problem=self._unreachable("lost"))
+            return now
+
+    engine = Losing("dask://localhost:1", resources={"u2net": "GPU"})
+    engine._seen = _Seen(workers={"tcp://there": worker}, problem=None)
+    codes = [problem and problem.code for problem in (engine.problem, engine.problem)]
+    assert codes == ["cluster_resource", "cluster_unreachable"]
 
 
 @by_hand

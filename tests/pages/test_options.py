@@ -333,15 +333,18 @@ def test_a_background_picture_is_kept_or_refused_with_the_fields_name(service: P
     app = press(dashboard(), "Try with sample photos")
     choose(app, {"Background": "Picture"})
     uploader(app, "Background picture").set_value(("notes.txt", b"hello", "text/plain"))
+    missing = "First put right what the options say in red, or still ask for."
     assert "background.picture: " in plain(healthy(app.run()))
     (process,) = [button for button in app.button if button.label == "Process photos"]
     assert process.disabled
+    assert missing in plain(app)
     uploader(app, "Background picture").set_value(("sky.jpg", encoded(picture(seed=7)), "image/jpeg"))
     healthy(app.run())
     (kept,) = service.backgrounds()
     data = [json.loads(one.proto.json) for one in app.main.get("bidi_component")]
     (backgrounds,) = [one for one in data if one.get("label") == "Background pictures"]
     assert backgrounds["chosen"] == kept
+    assert missing not in plain(app)
     press(app, "Process photos")
     assert service.jobs()[0].recipe.picture == kept
     service.forget_background(kept)
