@@ -576,6 +576,21 @@ class Results {
     return [...this.cards.values()].map(({ task }) => task).filter((task) => task.links.cutout).sort((one, other) => one.number - other.number);
   }
 
+  /** The finished picture before (-1) or after (1) one. One that is told to be done is waited for, not passed over. */
+  async beside(number, step) {
+    const find = () => {
+      const { pictures } = this;
+      return pictures[pictures.findIndex((task) => task.number === number) + step];
+    };
+    const passesOver = () => {
+      const to = find()?.number ?? step * Infinity;
+      return [...this.cards.values()].some(({ task }) => (task.number - number) * step > 0 && (to - task.number) * step > 0
+        && this.told.get(task.number) === "done" && !task.links.cutout);
+    };
+    while (this.freshening && passesOver()) await pause(100);
+    return find() ?? (step > 0 && (await this.grow(), find()));
+  }
+
   /** Tasks went to a state: show it, or fetch what belongs to it. */
   changed(numbers, state) {
     for (const number of numbers) {
@@ -738,12 +753,9 @@ class Viewer {
     if (what === "keys") { const keys = this.dialog.querySelector(".keys"); keys.hidden = !keys.hidden; }
     const step = { previous: -1, next: 1 }[what];
     if (!step) return;
-    const find = () => {
-      const { pictures } = this.results;
-      return pictures[pictures.findIndex((task) => task.number === this.number) + step];
-    };
-    const task = find() ?? (step > 0 && (await this.results.grow(), find()));
-    if (task) this.show(task);
+    const { number } = this;
+    const task = await this.results.beside(number, step);
+    if (task && this.number === number) this.show(task);
   }
 
   key(event) {

@@ -466,6 +466,33 @@ def test_links_that_expired_are_renewed(
             assert archive.testzip() is None
 
 
+def test_a_step_waits_for_a_photo_that_is_told_to_be_done(server: Server, open_page: Open) -> None:
+    page = open_page(client(server))
+    held = True
+
+    def behind(route: Route) -> None:
+        answer = route.fetch()
+        job = answer.json()
+        for task in job["tasks"]:
+            if held and task["photo"] == "01.jpg" and task["state"] == "done":
+                task["state"] = "running"
+                task["links"] = {}
+        route.fulfill(response=answer, json=job)
+
+    page.route(re.compile(r"/v1/jobs/\w+\?"), behind)
+    choose(page, photos(3, seed=870))
+    press_process(page)
+    expect(finished(page)).to_be_visible(timeout=WORKING_MS)
+    page.get_by_role("button", name=re.compile("00.jpg, cutout")).click()
+    viewer = page.get_by_role("dialog")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(500)
+    expect(viewer.locator(".name")).to_have_text("00.jpg")
+    held = False
+    expect(viewer.locator(".name")).to_have_text("01.jpg")
+    expect(viewer.locator(".place")).to_have_text("2 of 3")
+
+
 def test_a_broken_upload_is_sent_again_and_is_one_job(server: Server, open_page: Open) -> None:
     page = open_page(client(server))
     before = job_count(page, server)
