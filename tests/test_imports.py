@@ -69,11 +69,21 @@ def test_the_pages_import_nothing_that_runs_in_children() -> None:
     assert not set(HEAVY) & found
 
 
-def test_loading_a_model_the_way_children_do_imports_neither_numba_nor_pymatting() -> None:
-    found = imported_by("from photoproc.models.matting import _rembg_sessions; _rembg_sessions()")
+@pytest.mark.parametrize("load", ["_rembg_session('u2net')", "_rembg_sessions()"])
+def test_loading_a_model_the_way_children_do_imports_neither_numba_nor_pymatting(load: str) -> None:
+    found = imported_by(f"from photoproc.models.matting import _rembg_session, _rembg_sessions; {load}")
     assert "rembg.sessions.u2net" in found
     assert "onnxruntime" in found
     assert not {"numba", "pymatting", "rembg.bg"} & found
+
+
+def test_a_child_imports_nothing_that_only_fetching_logging_or_other_models_need() -> None:
+    found = imported_by(
+        "from photoproc import child; from photoproc.models.matting import _rembg_session\n"
+        "child.warm_up(); _rembg_session('u2net')"
+    )
+    assert {"photoproc.pipeline", "onnxruntime", "rembg.sessions.u2net"} <= found
+    assert not {"structlog", "rich", "requests", "scipy", "jsonschema"} & found
 
 
 def test_reading_headers_imports_no_model() -> None:

@@ -22,8 +22,9 @@ from photoproc.engine.local import LocalEngine
 from photoproc.engine.parcels import Parcel, Reply, code, replied, unpacked
 from photoproc.errors import ModelError, TaskError
 from photoproc.models.catalogue import ModelSpec
+from photoproc.models.checksums import verify
 from photoproc.models.providers import Choice
-from photoproc.models.weights import Phase, Weights, verify
+from photoproc.models.weights import Phase, Weights
 from photoproc.settings import Settings
 
 log = logging.getLogger(f"distributed.{__name__}")  # as the worker's own lines

@@ -15,9 +15,10 @@ from photoproc.errors import Problem
 from photoproc.jobs import Refusal
 from photoproc.models import custom, forms, probe
 from photoproc.models.catalogue import ModelSpec
+from photoproc.models.checksums import digest
 from photoproc.models.forms import Form, FormState
 from photoproc.models.probe import Limits, Probe
-from photoproc.models.weights import Phase, WeightsState, digest, signature
+from photoproc.models.weights import Phase, WeightsState, signature
 
 log = structlog.get_logger()
 

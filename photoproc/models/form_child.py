@@ -22,10 +22,10 @@ from filelock import FileLock, Timeout
 from photoproc.errors import ModelError, Problem
 from photoproc.models import form_making, form_measure, forms
 from photoproc.models.catalogue import ModelSpec
+from photoproc.models.checksums import digest, verify
 from photoproc.models.forms import Form
 from photoproc.models.probe_child import end_with_asker
 from photoproc.models.providers import Choice
-from photoproc.models.weights import digest, verify
 
 
 def main() -> None:

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 from photoproc import machine
 from photoproc.models.catalogue import ModelSpec
+from photoproc.models.checksums import digest
 from photoproc.models.onnx_file import free_batch, has_fixed_batch
 from photoproc.models.openvino import SUFFIX, OpenVinoError, OpenVinoSession, convert
 from photoproc.models.providers import version_of
 from photoproc.models.sessions import of_runtime, out_of_memory, session_options
-from photoproc.models.weights import digest
 
 _GRAPH, _NUMBERS, _CONVERTED, _SUMS = "graph.onnx", "weights.bin", f"graph{SUFFIX}", "sha256.json"
 _KEPT = 8

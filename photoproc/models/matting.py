@@ -2,8 +2,10 @@
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from photoproc import machine
 from photoproc.errors import ModelError
 from photoproc.models.batches import Ran, fed, in_runs, read, why_not
 from photoproc.models.catalogue import LOADED_MB, ModelSpec
+from photoproc.models.checksums import verify
 from photoproc.models.graphs import for_batches, options_for, prepared
 from photoproc.models.network import NetworkSession
 from photoproc.models.providers import BATCHING, CPU, ON_THE_PROCESSOR, OPENVINO, Choice, Limit
@@ -30,7 +33,6 @@ from photoproc.models.sessions import (
     session_options,
     threads_matter,
 )
-from photoproc.models.weights import verify
 
 _SMALL_SIDE = 320
 """Models that see pictures of this many pixels a side, or fewer, share the memory they run in: u2net, u2netp
@@ -275,21 +277,47 @@ def _not_in_bfloat16(spec: ModelSpec) -> ModelError:
 def _of_rembg(spec: ModelSpec, inner: Any) -> Any:
     """rembg's session of a model. Its own way to make one finds (or downloads) the file and loads it by
     onnxruntime."""
-    kind = _rembg_sessions()[spec.name]
+    kind = _rembg_session(spec.name)
     session = kind.__new__(kind)
     session.model_name, session.inner_session = spec.name, inner
     return session
 
 
-def _rembg_sessions() -> dict[str, Any]:
-    """rembg's session classes by model name.
+def _rembg_session(name: str) -> Any:
+    """rembg's session class of a model. Raises KeyError where it has none.
 
-    `import rembg` compiles pymatting's numba kernels (a minute on a fresh machine) for alpha matting.
-    The sessions need none of it, so the package is entered without running its `__init__`.
+    It is imported alone where that can be done: all of them together bring scipy, which none that is offered
+    needs: 14 MB and a seventh of a second in each child.
     """
-    if "rembg" not in sys.modules:
-        spec = importlib.util.find_spec("rembg")
-        assert spec is not None
-        sys.modules["rembg"] = importlib.util.module_from_spec(spec)
-    found: dict[str, Any] = importlib.import_module("rembg.sessions").sessions
+    _entered("rembg")
+    package = _entered("rembg.sessions")
+    file = name.replace("isnet", "dis").replace("-", "_")
+    with suppress(ImportError):  # some want a name of the package
+        module = importlib.import_module(f"{package.__name__}.{file}")
+        kinds: list[Any] = [kind for kind in vars(module).values() if inspect.isclass(kind)]
+        for kind in kinds:
+            if kind.__module__ == module.__name__ and kind.name() == name:
+                return kind
+    return _rembg_sessions()[name]
+
+
+def _rembg_sessions() -> dict[str, Any]:
+    """rembg's session classes by model name."""
+    _entered("rembg")
+    package = _entered("rembg.sessions")
+    if not hasattr(package, "sessions"):
+        package.__spec__.loader.exec_module(package)
+    found: dict[str, Any] = package.sessions
     return found
+
+
+def _entered(package: str) -> Any:
+    """A package whose modules can be imported without what its `__init__` would import.
+
+    That of rembg compiles pymatting's numba kernels (a minute on a fresh machine) for alpha matting.
+    """
+    if package not in sys.modules:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        sys.modules[package] = importlib.util.module_from_spec(spec)
+    return sys.modules[package]

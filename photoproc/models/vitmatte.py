@@ -9,6 +9,7 @@ from PIL import Image
 
 from photoproc.errors import ModelError
 from photoproc.models.catalogue import VITMATTE, ModelSpec
+from photoproc.models.checksums import verify
 from photoproc.models.providers import OPENVINO, Choice
 from photoproc.models.sessions import (
     available,
@@ -19,7 +20,6 @@ from photoproc.models.sessions import (
     ran_on,
     session_options,
 )
-from photoproc.models.weights import verify
 
 U8 = NDArray[np.uint8]
 

@@ -4,7 +4,6 @@ The model folder comes first, then `sources`. Nothing is used, or given its fina
 checksum is right.
 """
 
-import hashlib
 import os
 import queue
 import shutil
@@ -23,6 +22,7 @@ from filelock import FileLock, Timeout
 from photoproc.errors import ModelError, Problem, not_found
 from photoproc.jobs import Refusal
 from photoproc.models.catalogue import VITMATTE, WITH_REFINER, ModelSpec, spec_of
+from photoproc.models.checksums import verify
 from photoproc.models.forms import Forms
 from photoproc.models.sources import WHEEL_PREFIX, PackageIndex, Release, Source
 
@@ -355,44 +355,6 @@ class Weights:
                 if path.is_file():
                     return path
         return None
-
-
-def digest(path: Path, algorithm: str) -> str:
-    """The checksum of a file, in hex; raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
-
-
-def verify(path: Path, spec: ModelSpec) -> None:
-    """Raise ModelError weights_checksum unless the file is what rembg published.
-
-    A custom model's must be what was checked, or it is weights_changed: it is checked again.
-    """
-    algorithm, _, expected = spec.checksum.partition(":")
-    try:
-        actual = digest(path, algorithm or "sha256")
-    except OSError as error:
-        if spec.custom:
-            raise _changed(spec) from error
-        raise ModelError(
-            "weights_unreadable", f"The weights of {spec.name} cannot be read: {error}.", f"Look at {path}."
-        ) from error
-    if actual != expected and spec.custom:
-        raise _changed(spec)
-    if actual != expected:
-        raise ModelError(
-            "weights_checksum",
-            f"The weights of {spec.name} are not what rembg published ({algorithm} {actual[:12]}…).",
-            "Download the model again on the System page; if it happens again, the source is damaged.",
-        )
-
-
-def _changed(spec: ModelSpec) -> ModelError:
-    return ModelError(
-        "weights_changed",
-        f"{spec.file_name} is not the file that was checked.",
-        "It is checked again by itself; try again in a moment.",
-    )
 
 
 _REJECTED = ".rejected"

@@ -1,6 +1,7 @@
 """Engines: every call ends, with its answer or with the right error, whatever becomes of the children."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -45,6 +46,13 @@ def make() -> Iterator[Make]:
     yield start
     for engine in made:
         engine.stop()
+
+
+def _gives_huge_pages() -> bool:
+    library, version = platform.libc_ver()
+    new = library == "glibc" and tuple(map(int, version.split("."))) >= (2, 35)
+    mode = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return new and mode.exists() and "[never]" not in mode.read_text()
 
 
 def finish(engine: Engine, future: "Future[Any]", *, within_s: float = 20) -> Any:
@@ -536,6 +544,12 @@ def test_children_have_their_share_of_threads_and_memory(make: Make) -> None:
         finish(engine, engine.submit(acts.allocate, 4096))
     assert "MemoryError" in caught.value.problem.message
     assert finish(engine, engine.submit(acts.allocate, 1)) == 1024 * 1024
+
+
+@pytest.mark.skipif(not _gives_huge_pages(), reason="needs Linux that gives huge pages, and glibc from 2.35")
+def test_large_blocks_of_children_are_in_huge_pages(make: Make) -> None:
+    engine = make()
+    assert finish(engine, engine.submit(acts.huge_pages_mb)) >= 60
 
 
 def test_warming_up_reaches_every_child_before_its_first_call(make: Make, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The catalogue against rembg itself: which models, from where, with which checksum, at which size."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ from PIL import Image
 
 from photoproc.errors import ModelError
 from photoproc.models.catalogue import CATALOGUE, ModelSpec, spec_of
+from photoproc.models.checksums import verify
 from photoproc.models.matting import _rembg_sessions
-from photoproc.models.weights import Weights, verify
+from photoproc.models.weights import Weights
 from photoproc.settings import Settings
 from tests.models.support import weights_file
 
@@ -38,6 +41,16 @@ def _empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_model_of_rembg_is_offered_or_left_out_for_a_reason() -> None:
     assert set(_rembg_sessions()) == CATALOGUE.keys() | EXCLUDED.keys()
     assert not CATALOGUE.keys() & EXCLUDED.keys()
+
+
+def test_a_session_class_that_is_imported_alone_is_the_one_of_its_name() -> None:
+    code = (
+        "from photoproc.models.catalogue import CATALOGUE\n"
+        "from photoproc.models.matting import _rembg_session, _rembg_sessions\n"
+        "alone = {name: _rembg_session(name) for name in sorted(CATALOGUE, reverse=True)}\n"
+        "assert alone == {name: _rembg_sessions()[name] for name in CATALOGUE}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_everything_offered_runs_here() -> None:

@@ -17,13 +17,14 @@ from photoproc.errors import ModelError, ServiceError
 from photoproc.make_form import make_form
 from photoproc.models import custom, forms
 from photoproc.models.catalogue import CATALOGUE, ModelSpec
+from photoproc.models.checksums import digest
 from photoproc.models.form_making import WORK_PREFIX, FormMaker, Order, clear_all, run
 from photoproc.models.forms import FED, Form, Speed
 from photoproc.models.matting import Matting
 from photoproc.models.probe import Limits
 from photoproc.models.providers import Choice
 from photoproc.models.registry import Models
-from photoproc.models.weights import Phase, digest
+from photoproc.models.weights import Phase
 from photoproc.settings import Settings
 from tests.conftest import skip_or_fail
 from tests.faults.processes import children_of, command_of, kill

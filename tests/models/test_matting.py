@@ -263,15 +263,6 @@ def test_an_unknown_model_name_cannot_be_loaded_by_accident(tmp_path: Path) -> N
         Matting(threads=1).load(replace(spec, name="u3net"), path)
 
 
-def test_loading_sessions_brings_neither_numba_nor_pymatting() -> None:
-    code = (
-        "import sys; from photoproc.models.matting import _rembg_sessions; _rembg_sessions();"
-        "print([name for name in ('numba', 'pymatting', 'rembg.bg') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 def test_running_a_model_leaves_no_telemetry_in_the_home_folder(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

@@ -18,9 +18,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from photoproc.models.catalogue import CATALOGUE, ModelSpec, Wheel
+from photoproc.models.checksums import verify
 from photoproc.models.matting import Matting, _rembg_sessions
 from photoproc.models.sources import PackageIndex, Progress, Release, Source
-from photoproc.models.weights import Phase, Weights, WeightsState, verify
+from photoproc.models.weights import Phase, Weights, WeightsState
 from tests.conftest import skip_or_fail
 from tests.faults.processes import children_of, command_of, is_alive
 from tests.models import tiny_onnx
