@@ -13,6 +13,7 @@ from photoproc.ui.guard import guarded
 from photoproc.ui.heading import show_title, show_while_there
 from photoproc.ui.job import show_progress, standing
 from photoproc.ui.joblist import job_list
+from photoproc.ui.recipe_words import recipe_words
 from photoproc.ui.status import say_what_holds_up
 from photoproc.ui.tasks import begin_anew, show_tasks
 from photoproc.ui.text import ago, escaped, exact_time, plural, said
@@ -87,13 +88,14 @@ def one_job(photos: PhotoService, job_id: str) -> None:
     if st.button("All jobs", icon=":material/arrow_back:", type="tertiary"):
         go_to_list()
     show_title(photos, job, may_change=visitor(photos).may_change(job))
-    models = ", ".join(job.recipe.models) or "background kept"
     by = f" · by {escaped(job.owner)}" if job.owner else ""
-    facts, exact = f"{plural(job.photo_count, 'photo')} · {escaped(models)}", exact_time(job.created_at)
+    facts = f"{plural(job.photo_count, 'photo')} · {escaped(recipe_words(job.recipe))}"
     show_while_there(
         photos,
         job_id,
-        lambda: st.caption(f"{facts} · {ago(job.created_at, time.time())}{by}", help=exact),
+        lambda: st.caption(
+            f"{facts} · {ago(job.created_at, time.time())}{by}", help=exact_time(job.created_at)
+        ),
     )
 
     begin_anew(job)

@@ -24,6 +24,7 @@ _KEPT = "did not run here"
 """Why there is no time of a model with which photos were finished: all its masks are from earlier runs."""
 _ALIKE = 1.05
 """Times that differ by less are called the same, where no time trial says more."""
+_DISTURBED = ("Other work disturbed the time trial: its times may be too long.",)
 WEIGHT = 0.7
 """What quality weighs against speed where nobody chose: people who compare care about their pictures."""
 
@@ -104,8 +105,10 @@ def recommend(
     timed = [one for one in models if one.seconds is not None]
     judged = [one for one in models if one.quality is not None]
     fastest = min(timed, key=_seconds, default=None)
+    disturbed = _DISTURBED if trial is not None and trial.disturbed else ()
     if not judged:
-        return _by_time(models, timed, fastest, weight, ratios, over=over)
+        found = _by_time(models, timed, fastest, weight, ratios, over=over)
+        return replace(found, thin=(*found.thin, *disturbed))
     weighs = len(timed) == len(models)  # or a model would lose for want of a measurement
 
     def worth(one: Candidate) -> float:
@@ -116,12 +119,11 @@ def recommend(
         [one for one in judged if one.on_front or not weighs] or judged,
         key=lambda one: (worth(one), one.quality),
     )
-    thin = _doubts(best, models, ranking)
-    if trial is not None and trial.disturbed:
-        thin += ("Other work disturbed the time trial: its times may be too long.",)
+    thin = (*_doubts(best, models, ranking), *disturbed)
     said = f"{best.model}: {_evidence(best, fastest if weighs else None, ratios)}."
     if ranking is not None and not ranking.enough:
-        said = f"Too early to say after {_count(ranking.votes, 'vote')}. So far {said}"
+        why = "votes and speed together speak" if weighs and weight < 1 else "the votes speak"
+        said = f"Too early to say after {_count(ranking.votes, 'vote')}. So far {why} for {said}"
     return Recommendation(model=best.model, sentence=said, thin=thin, weight=weight)
 
 

@@ -73,9 +73,11 @@ def test_a_few_votes_are_too_early_to_say() -> None:
     few = voted({("sharp", "small"): 2, ("small", "sharp"): 1})
     said = recommend(candidates(BOTH, few), few, weight=1)
     assert said.sentence.startswith(
-        "Too early to say after 3 votes. So far sharp: preferred in 67 % of 3 votes"
+        "Too early to say after 3 votes. So far the votes speak for sharp: preferred in 67 % of 3 votes"
     )
     assert said.thin == ()
+    both = recommend(candidates(BOTH, few), few, weight=0.5)
+    assert "So far votes and speed together speak for" in both.sentence
 
 
 def test_what_is_weak_is_said() -> None:
@@ -157,6 +159,8 @@ def test_a_time_trial_says_how_much_longer_and_whether_at_all() -> None:
     said = recommend(found, CLEAR, trial=unclear)
     assert "takes about as long as small" in said.sentence
     assert said.thin == ("Other work disturbed the time trial: its times may be too long.",)
+    unvoted = recommend(candidates(BOTH, None), None, trial=unclear)
+    assert said.thin[0] in unvoted.thin, "before the first vote as well"
 
 
 def test_many_votes_for_neither_are_said() -> None:

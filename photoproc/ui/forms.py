@@ -63,8 +63,10 @@ def show_form(photos: PhotoService, model: str, kind: Kind) -> None:
             return
         if forms.at_work is None and (state.sound or can_make(kind)):
             button(photos, "Measure again" if state.sound else "Make again", model, kind)
-        if st.button("Delete", key=f"delete-{name}", type="tertiary", icon=":material/delete:"):
-            asked(lambda: photos.delete_form(name))
+        with st.popover("Delete", icon=":material/delete:", type="tertiary", key=f"delete-{name}"):
+            st.markdown(f"Delete {escaped(name)}? Its jobs stay; it can be made again here.")
+            if st.button("Delete for good", key=f"gone-{name}"):
+                asked(lambda: photos.delete_form(name))
 
 
 def button(photos: PhotoService, label: str, model: str, kind: Kind) -> None:

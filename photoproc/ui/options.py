@@ -7,6 +7,8 @@ import streamlit as st
 
 from photoproc.errors import RecipeError
 from photoproc.jobs import Photo
+from photoproc.models.catalogue import ModelSpec
+from photoproc.models.forms import KINDS, form_name
 from photoproc.models.weights import Phase
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
@@ -66,7 +68,7 @@ def _made(form: Form) -> Recipe | None:
 def choose_models(photos: PhotoService, form: Form) -> None:
     """Which models, with a line about each."""
     keep = form.values["background"] == "keep"
-    there = {model.spec.name: model.spec for model in photos.models()}
+    there = _specs(photos)
     known = [name for name in form.values["models"] if name in there]
     gone: dict[str, Any] = st.session_state.setdefault(form.key("models-gone"), {})
     if known != form.values["models"]:  # a custom model or a form of an earlier recipe
@@ -94,6 +96,15 @@ def choose_models(photos: PhotoService, form: Form) -> None:
         with st.container(gap="xxsmall"):
             for name in chosen:
                 describe_model(photos, name)
+
+
+def _specs(photos: PhotoService) -> dict[str, ModelSpec]:
+    """All models by name, forms behind what they are forms of."""
+    specs = {model.spec.name: model.spec for model in photos.models()}
+    forms = {name: [form_name(name, kind) for kind in KINDS] for name in specs}
+    behind = {form for several in forms.values() for form in several}
+    order = [one for name in specs if name not in behind for one in (name, *forms[name]) if one in specs]
+    return {name: specs[name] for name in order}
 
 
 def describe_model(photos: PhotoService, name: str) -> None:

@@ -12,7 +12,7 @@ from photoproc.ui.control import chosen, draw
 from photoproc.ui.links import link_token
 from photoproc.ui.options_form import PICKER, Form
 from photoproc.ui.strip import Thumb, strip
-from photoproc.ui.text import escaped
+from photoproc.ui.text import escaped, said
 
 _KINDS = {
     "Transparent": "transparent",
@@ -121,10 +121,10 @@ def _choose_picture(photos: PhotoService, form: Form) -> None:
             choose_colour(form, "picture.colour", "Colour around it")
     else:
         st.caption("Add a picture to go on, or choose another background.")
-    problem = st.session_state.get(form.key("background-refused"))
-    if problem is not None:
-        message = escaped(f"background.picture: {problem.message} {problem.advice}".strip())
-        st.error(message, icon=":material/error:")
+    refused = st.session_state.get(form.key("background-refused"))
+    if refused is not None:
+        name, problem = refused
+        st.error(f"{escaped(name)}: {said(problem)}", icon=":material/error:")
 
 
 def _take_in(photos: PhotoService, form: Form, key: str, turn: str) -> None:
@@ -141,6 +141,7 @@ def _take_in(photos: PhotoService, form: Form, key: str, turn: str) -> None:
             form.fill({"picture.picture": photos.keep_background(batch, taken.photos[0])})
             st.session_state[turn] = st.session_state.get(turn, 0) + 1  # a new uploader, without the file
         else:
-            st.session_state[refused] = taken.refused[0].problem if taken.refused else _NOTHING
+            problem = taken.refused[0].problem if taken.refused else _NOTHING
+            st.session_state[refused] = file.name, problem
     except PhotoprocError as error:
-        st.session_state[refused] = error.problem
+        st.session_state[refused] = file.name, error.problem

@@ -1,5 +1,6 @@
 """The controls of the options: what they show, kept for a session, and where their errors are said."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from photoproc.recipe import Recipe
 from photoproc.ui.control import draw, turns
 from photoproc.ui.options_values import Values, values_of
 from photoproc.ui.text import escaped
+
+_NAMED = re.compile(r"(^|; )([a-z_]+(?:\.[a-z_]+)*): ")
+"""The fields that the error of a recipe names, one for each mistake."""
 
 PICKER = "-pick"
 """What the picker beside a colour's text is called more than the text."""
@@ -28,6 +32,7 @@ class Form:
         if self._kept not in st.session_state:
             st.session_state[self._kept] = values_of(begin)
         self._places: dict[str, DeltaGenerator] = {}
+        self._labels: dict[str, str] = {}
 
     @property
     def values(self) -> Values:
@@ -66,6 +71,7 @@ class Form:
         What `follows` from another value in place of the one before is filled in with it, and a colour's
         picker begins anew, in the same moment: were the run to end between, the next one would not know.
         """
+        self._labels[name] = label
         kept, known = self.values, turns()
         before = kept[name]
         got = draw(widget, label, *args, name=self.key(name), begin=shown(before), **options)
@@ -140,11 +146,18 @@ class Form:
         spot = st.empty()
         self._places |= dict.fromkeys(fields, spot)
 
-    def tell(self, problem: Problem, field: str = "") -> None:
-        """Say what is wrong where the field is."""
-        message = f"{field}: {problem.message}" if field else problem.message
-        named = message.partition(":")[0]
+    def tell(self, problem: Problem) -> None:
+        """Say what is wrong where the first field that it names is, by the labels of the controls."""
+        named = problem.message.partition(":")[0]
         while named and named not in self._places:
             named = named.rpartition(".")[0]
         spot = self._places.get(named) or st.empty()
+        message = _NAMED.sub(lambda found: f"{found[1]}{self._label(found[2])}: ", problem.message)
         spot.error(escaped(message), icon=":material/error:")
+
+    def _label(self, field: str) -> str:
+        """What a field of a recipe is called on the page."""
+        part, _, rest = field.partition(".")
+        kind = {"background": "background", "framing": "crop"}.get(part)
+        name = field if kind is None else f"{self.values[kind]}.{rest}"
+        return self._labels.get(name, part.capitalize())

@@ -11,8 +11,8 @@ from photoproc.ui.options_form import Form
 from photoproc.ui.options_values import DEEP, LOSSLESS_TOO, LOSSY, Values, preset_values
 from photoproc.ui.text import escaped
 
-_CROPS = {"None": "none", "Subject": "subject", "Face": "face"}
-_PRESETS = {
+CROPS = {"None": "none", "Subject": "subject", "Face": "face"}
+PRESETS: dict[str, str | None] = {
     "My own": None,
     "Headshot": "headshot",
     "Half body": "half_body",
@@ -22,18 +22,18 @@ _PRESETS = {
 }
 _WHICH = {"The largest": "largest", "Each on its own": "each", "All together": "together"}
 _NO_FACE = {"Keep the whole picture": "keep", "Skip the photo": "skip", "Fail": "fail"}
-_EDGES = {"As the model": "model", "Finer": "matting", "Hair": "vitmatte"}
+EDGES = {"As the model": "model", "Finer": "matting", "Hair": "vitmatte"}
 _SHAPES = {
     "As it is cut": None,
     "As the photo": "original",
     **{ratio: ratio for ratio in ("1:1", "4:5", "3:4", "2:3", "9:16", "5:4", "4:3", "3:2", "16:9")},
 }
 _FITS = {"Pad": "pad", "Cut": "cut"}
-_SHOWN = {"Cutout": "cutout", "Mask": "mask", "Photo and mask": "pair"}
+SHOWN = {"Cutout": "cutout", "Mask": "mask", "Photo and mask": "pair"}
 _PROFILES = {"As the photo": "keep", "sRGB": "srgb"}
 _CAMERA = {"Removed": "strip", "Kept": "keep"}
 _PAPERS = {"10 × 15 cm (4 × 6 in)": "4x6in", "A4": "a4"}
-_FORMATS = {"PNG": "png", "WebP": "webp", "JPEG": "jpeg", "AVIF": "avif", "TIFF": "tiff"}
+FORMATS = {"PNG": "png", "WebP": "webp", "JPEG": "jpeg", "AVIF": "avif", "TIFF": "tiff"}
 
 
 def choose_certainty(form: Form) -> None:
@@ -56,7 +56,7 @@ def choose_crop(form: Form) -> None:
             return preset_values(preset, None)
         return preset_values(None, preset) if before == "face" else {}
 
-    crop = form.choice("crop", "Crop", _CROPS, follows=follows)
+    crop = form.choice("crop", "Crop", CROPS, follows=follows)
     if crop == "subject":
         form.percent("subject.margin", "Space around the subject", 0, 50, help="Of its longer side.")
     elif crop == "face":
@@ -70,7 +70,7 @@ def _choose_face(form: Form) -> None:
         form.choice(
             "face.preset",
             "Portrait",
-            _PRESETS,
+            PRESETS,
             widget=st.selectbox,
             follows=lambda before, after: preset_values(after, before),
         )
@@ -89,7 +89,7 @@ def _choose_face(form: Form) -> None:
 
 def choose_format(form: Form) -> None:
     """The kind of file."""
-    form.choice("output.format", "Format", _FORMATS)
+    form.choice("output.format", "Format", FORMATS)
     form.place("output", "recipe")
 
 
@@ -100,7 +100,7 @@ def choose_edges(form: Form) -> None:
         method = form.choice(
             "edges.method",
             "Edge",
-            _EDGES,
+            EDGES,
             help="“Finer” looks for hair and fur with closed-form matting, “Hair” with the ViTMatte network.",
         )
         if method == "vitmatte":
@@ -164,7 +164,7 @@ def choose_output(form: Form, example: str) -> None:
     with st.expander("Output", key=form.key("more-output")):
         kind = form.values["output.format"]
         if form.values["background"] != "keep":
-            form.choice("output.show", "Picture", _SHOWN)
+            form.choice("output.show", "Picture", SHOWN)
         lossless = kind in LOSSLESS_TOO and form.switch("output.lossless", "Lossless")
         if kind in LOSSY and not lossless:
             form.slider("output.quality", "Quality", 1, 100, 1, format="%d")

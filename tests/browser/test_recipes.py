@@ -220,11 +220,11 @@ def test_what_is_wrong_is_said_by_the_field_and_nothing_is_processed(page: Page)
     looked_at(page, old)
     old = source(image)
     write(page, "Background colour", "no colour")
-    expect(page.get_by_text("background.colour: write a CSS colour")).to_be_visible()
+    expect(page.get_by_text("Background colour: write a CSS colour")).to_be_visible()
     expect(page.get_by_role("button", name="Process photos")).to_be_disabled()
     assert source(image) == old  # what was last right stays
     write(page, "Background colour", "white")
-    expect(page.get_by_text("background.colour: write a CSS colour")).to_have_count(0)
+    expect(page.get_by_text("Background colour: write a CSS colour")).to_have_count(0)
     expect(page.get_by_role("button", name="Process photos")).to_be_enabled()
 
 
@@ -233,7 +233,7 @@ def test_a_picture_becomes_the_background_and_no_other_file_does(page: Page) -> 
     page.get_by_role("radio", name="Picture").click()
     field = page.locator("input[type=file]").nth(1)
     field.set_input_files(FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"hello"))
-    expect(page.get_by_text(re.compile("background.picture: .*text"))).to_be_visible()
+    expect(page.get_by_text(re.compile("notes.txt: .*text"))).to_be_visible()
     old = source(image)
     blue = encoded(Image.new("RGB", (400, 300), (0, 0, 255)), "PNG")
     field.set_input_files(FilePayload(name="sky.png", mimeType="image/png", buffer=blue))

@@ -104,7 +104,7 @@ def test_what_slows_both_down_in_a_turn_decides_nothing() -> None:
         (
             {"form_s": tuple(one + 0.03 for one in STEADY)},
             "form_slower",
-            "not faster here: 0.33 s against 0.30 s",
+            "not faster here: 0.33 s an inference against 0.30 s",
         ),
         ({"form_s": (0.15, 0.40, 0.20, 0.45, 0.26, 0.27)}, "form_unclear", "turns too far apart"),
         ({"original": "md5:0"}, "form_outdated", "made of another u2netp than there is now"),
@@ -130,7 +130,9 @@ def test_a_form_is_described_as_it_is_read(tmp_path: Path) -> None:
     found = custom.look([tmp_path])
     assert found.forms == {"u2netp-int8": form}
     spec, _ = found.models["u2netp-int8"]
-    assert spec.good_at == "u2netp in int8: 0.15 s against 0.30 s when made, soft IoU 0.970 with it"
+    assert (
+        spec.good_at == "u2netp in int8: 0.15 s an inference against 0.30 s when made, soft IoU 0.970 with it"
+    )
     assert spec.network == FED["u2netp"]
 
 

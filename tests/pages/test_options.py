@@ -81,11 +81,11 @@ def test_what_is_not_possible_is_said_with_the_fields_name_and_not_processed(ser
     choose(app, {"Background": "Colour"})
     assert not app.error
     choose(app, {"Background colour": "no colour"})
-    assert "background.colour: write a CSS colour" in plain(app)
+    assert "Background colour: write a CSS colour" in plain(app)
     (process,) = [button for button in app.button if button.label == "Process photos"]
     assert process.disabled
     choose(app, {"Background colour": "rgb(0 0 0)", "Width, px": 12_000, "Height, px": 12_000})
-    assert "size: width × height may be 64 megapixels, no more" in plain(app)
+    assert "Size: width × height may be 64 megapixels, no more" in plain(app)
 
 
 def test_the_picker_and_the_text_are_one_colour(service: PhotoService) -> None:
@@ -179,10 +179,10 @@ def test_a_colour_after_one_that_was_none_is_the_one_that_was_written(
 @pytest.mark.parametrize(
     ("label", "value", "said"),
     [
-        ("Width, px", 99_999, "size.width: it may be at most 12,000"),
-        ("Height, px", 0, "size.height: it must be at least 1"),
-        ("Longest, px", 3, "output.longest: it must be at least 16"),
-        ("Print density, dpi", 5000, "output.dpi: it may be at most 2,400"),
+        ("Width, px", 99_999, "Width, px: it may be at most 12,000"),
+        ("Height, px", 0, "Height, px: it must be at least 1"),
+        ("Longest, px", 3, "Longest, px: it must be at least 16"),
+        ("Print density, dpi", 5000, "Print density, dpi: it may be at most 2,400"),
     ],
 )
 def test_an_impossible_number_is_said_and_not_processed(
@@ -197,7 +197,7 @@ def test_an_impossible_number_is_said_and_not_processed(
 
 def test_all_that_is_wrong_is_said_at_once(service: PhotoService) -> None:
     app = choose(dashboard(), {"Width, px": 99_999, "Print density, dpi": 5000})
-    said = "size.width: it may be at most 12,000; output.dpi: it may be at most 2,400"
+    said = "Width, px: it may be at most 12,000; Print density, dpi: it may be at most 2,400"
     assert said in plain(app)
 
 
@@ -247,7 +247,7 @@ def test_names_of_files_are_shown_as_they_will_be(service: PhotoService) -> None
     choose(app, {"File names": "{stem}-{model}", "Format": "AVIF"})
     assert "For example astronaut-u2netp.avif" in plain(app)
     choose(app, {"File names": "{name}"})
-    assert "output.name: there is only" in plain(app)
+    assert "File names: there is only" in plain(app)
     choose(app, {"File names": "all the same"})
     assert "put {stem} or {n} into it" in plain(app)
 
@@ -334,7 +334,7 @@ def test_a_background_picture_is_kept_or_refused_with_the_fields_name(service: P
     choose(app, {"Background": "Picture"})
     uploader(app, "Background picture").set_value(("notes.txt", b"hello", "text/plain"))
     missing = "First put right what the options say in red, or still ask for."
-    assert "background.picture: " in plain(healthy(app.run()))
+    assert "notes.txt" in plain(healthy(app.run()))
     (process,) = [button for button in app.button if button.label == "Process photos"]
     assert process.disabled
     assert missing in plain(app)
