@@ -80,7 +80,7 @@ def test_a_form_in_bfloat16_is_measured_by_a_time_trial_as_it_runs_in_jobs(serve
 
 def test_only_what_is_faster_can_be_chosen(server: Runtime) -> None:
     names = [word.partition(" · ")[0] for word in control(dashboard("process.py"), "Models").options]
-    assert names[:3] == ["u2net", "u2netp", "u2netp-int8"], "behind what it is a form of"
+    assert names[:4] == ["u2net", "u2netp", "u2netp-bf16", "u2netp-int8"], "behind what they are forms of"
     with local(create_api(lambda: server.service)) as client:
         models = {one["name"]: one for one in Api(client).client.get("/v1/models").json()["items"]}
     assert models["u2netp-int8"]["good_at"].startswith("u2netp in int8: 0.15 s an inference against 0.30 s")
