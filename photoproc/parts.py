@@ -190,7 +190,7 @@ class Face(Part):
     @model_validator(mode="after")
     def _head_inside(self) -> "Face":
         if self.eye_line < self.head * 0.45 or 1 - self.eye_line < self.head * 0.5:
-            raise ValueError("the head would be cut: choose a smaller head, or another eye_line")
+            raise ValueError("the head would be cut: choose a smaller head, or move the eyes (eye_line)")
         return self
 
     @property

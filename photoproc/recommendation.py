@@ -122,7 +122,8 @@ def recommend(
     thin = (*_doubts(best, models, ranking), *disturbed)
     said = f"{best.model}: {_evidence(best, fastest if weighs else None, ratios)}."
     if ranking is not None and not ranking.enough:
-        why = "votes and speed together speak" if weighs and weight < 1 else "the votes speak"
+        why = "the votes speak" if weight == 1 or not weighs else "votes and speed together speak"
+        why = "speed alone speaks" if weight == 0 and weighs else why
         said = f"Too early to say after {_count(ranking.votes, 'vote')}. So far {why} for {said}"
     return Recommendation(model=best.model, sentence=said, thin=thin, weight=weight)
 

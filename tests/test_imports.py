@@ -77,12 +77,13 @@ def test_loading_a_model_the_way_children_do_imports_neither_numba_nor_pymatting
     assert not {"numba", "pymatting", "rembg.bg"} & found
 
 
-def test_a_child_imports_nothing_that_only_fetching_logging_or_other_models_need() -> None:
+@pytest.mark.parametrize("model", ["u2net", "silueta", "isnet-general-use", "birefnet-general"])
+def test_a_child_imports_nothing_that_only_fetching_logging_or_other_models_need(model: str) -> None:
     found = imported_by(
         "from photoproc import child; from photoproc.models.matting import _rembg_session\n"
-        "child.warm_up(); _rembg_session('u2net')"
+        f"child.warm_up(); _rembg_session('{model}')"
     )
-    assert {"photoproc.pipeline", "onnxruntime", "rembg.sessions.u2net"} <= found
+    assert {"photoproc.pipeline", "onnxruntime", "rembg.sessions.base"} <= found
     assert not {"structlog", "rich", "requests", "scipy", "jsonschema"} & found
 
 

@@ -76,8 +76,13 @@ def test_a_few_votes_are_too_early_to_say() -> None:
         "Too early to say after 3 votes. So far the votes speak for sharp: preferred in 67 % of 3 votes"
     )
     assert said.thin == ()
-    both = recommend(candidates(BOTH, few), few, weight=0.5)
-    assert "So far votes and speed together speak for" in both.sentence
+    untimed = candidates((times("sharp", None), times("small", 1.0)), few)
+    for found, weight, why in (
+        (candidates(BOTH, few), 0.5, "votes and speed together speak"),
+        (candidates(BOTH, few), 0, "speed alone speaks"),
+        (untimed, 0.5, "the votes speak"),
+    ):
+        assert f"So far {why} for" in recommend(found, few, weight=weight).sentence
 
 
 def test_what_is_weak_is_said() -> None:

@@ -286,8 +286,8 @@ def _of_rembg(spec: ModelSpec, inner: Any) -> Any:
 def _rembg_session(name: str) -> Any:
     """rembg's session class of a model. Raises KeyError where it has none.
 
-    It is imported alone where that can be done: all of them together bring scipy, which none that is offered
-    needs: 14 MB and a seventh of a second in each child.
+    It is imported alone where that can be done, which is not so of most of birefnet's: all of them together
+    bring scipy, which none that is offered needs, 14 MB and a seventh of a second in each child.
     """
     _entered("rembg")
     package = _entered("rembg.sessions")
@@ -305,7 +305,7 @@ def _rembg_sessions() -> dict[str, Any]:
     """rembg's session classes by model name."""
     _entered("rembg")
     package = _entered("rembg.sessions")
-    if not hasattr(package, "sessions"):
+    if not hasattr(package, "sessions_class"):  # among the last it makes: one that broke off begins again
         package.__spec__.loader.exec_module(package)
     found: dict[str, Any] = package.sessions
     return found
@@ -314,7 +314,8 @@ def _rembg_sessions() -> dict[str, Any]:
 def _entered(package: str) -> Any:
     """A package whose modules can be imported without what its `__init__` would import.
 
-    That of rembg compiles pymatting's numba kernels (a minute on a fresh machine) for alpha matting.
+    That of rembg compiles pymatting's numba kernels (a minute on a fresh machine) for alpha matting. From
+    then on `import rembg` is of no use in this process.
     """
     if package not in sys.modules:
         spec = importlib.util.find_spec(package)

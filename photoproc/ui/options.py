@@ -8,7 +8,6 @@ import streamlit as st
 from photoproc.errors import RecipeError
 from photoproc.jobs import Photo
 from photoproc.models.catalogue import ModelSpec
-from photoproc.models.forms import KINDS, form_name
 from photoproc.models.weights import Phase
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
@@ -101,10 +100,9 @@ def choose_models(photos: PhotoService, form: Form) -> None:
 def _specs(photos: PhotoService) -> dict[str, ModelSpec]:
     """All models by name, forms behind what they are forms of."""
     specs = {model.spec.name: model.spec for model in photos.models()}
-    forms = {name: [form_name(name, kind) for kind in KINDS] for name in specs}
-    behind = {form for several in forms.values() for form in several}
-    order = [one for name in specs if name not in behind for one in (name, *forms[name]) if one in specs]
-    return {name: specs[name] for name in order}
+    place = {name: number for number, name in enumerate(specs)}
+    of = {name: made.form.of for name, made in photos.forms().made.items() if made.form.of in place}
+    return {name: specs[name] for name in sorted(specs, key=lambda name: place[of.get(name) or name])}
 
 
 def describe_model(photos: PhotoService, name: str) -> None:

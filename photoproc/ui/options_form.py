@@ -13,8 +13,11 @@ from photoproc.ui.control import draw, turns
 from photoproc.ui.options_values import Values, values_of
 from photoproc.ui.text import escaped
 
-_NAMED = re.compile(r"(^|; )([a-z_]+(?:\.[a-z_]+)*): ")
+_NAMED = re.compile(r"(^|; )([a-z_]+(?:\.[a-z_0-9]+)*): ")
 """The fields that the error of a recipe names, one for each mistake."""
+
+_CHOICES = {"background": "background", "framing": "crop"}
+"""The controls that choose between the kinds of a part."""
 
 PICKER = "-pick"
 """What the picker beside a colour's text is called more than the text."""
@@ -158,6 +161,7 @@ class Form:
     def _label(self, field: str) -> str:
         """What a field of a recipe is called on the page."""
         part, _, rest = field.partition(".")
-        kind = {"background": "background", "framing": "crop"}.get(part)
-        name = field if kind is None else f"{self.values[kind]}.{rest}"
-        return self._labels.get(name, part.capitalize())
+        choice = _CHOICES.get(part)
+        kept = field.removeprefix("output.") if choice is None else f"{self.values[choice]}.{rest}"
+        names = (name for name in (kept, field, choice or part) if name in self._labels)
+        return next((self._labels[name] for name in names), part.capitalize())

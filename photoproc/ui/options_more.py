@@ -23,7 +23,7 @@ PRESETS: dict[str, str | None] = {
 _WHICH = {"The largest": "largest", "Each on its own": "each", "All together": "together"}
 _NO_FACE = {"Keep the whole picture": "keep", "Skip the photo": "skip", "Fail": "fail"}
 EDGES = {"As the model": "model", "Finer": "matting", "Hair": "vitmatte"}
-_SHAPES = {
+SHAPES = {
     "As it is cut": None,
     "As the photo": "original",
     **{ratio: ratio for ratio in ("1:1", "4:5", "3:4", "2:3", "9:16", "5:4", "4:3", "3:2", "16:9")},
@@ -134,9 +134,9 @@ def choose_size(form: Form) -> None:
             "size.aspect",
             st.selectbox,
             "Shape",
-            list(_SHAPES),
-            shown=lambda aspect: next((word for word, one in _SHAPES.items() if one == aspect), aspect),
-            meant=lambda word: _SHAPES.get(word, word),
+            list(SHAPES),
+            shown=lambda aspect: next((word for word, one in SHAPES.items() if one == aspect), aspect),
+            meant=lambda word: SHAPES.get(word, word),
             accept_new_options=True,
             help="Or write your own, such as 7:5.",
         )

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 from photoproc.parts import Background, Blur, Colour, Face, Gradient, Keep, Output, Picture, Size, Subject
 from photoproc.recipe import Recipe
-from photoproc.ui.options_more import CROPS, EDGES, FORMATS, PRESETS, SHOWN
+from photoproc.ui.options_more import CROPS, EDGES, FORMATS, PRESETS, SHAPES, SHOWN
 
 
 def recipe_words(recipe: Recipe) -> str:
     """`u2net · on #ffffff · crop: Face, Headshot · 4:5 · JPEG`, without most of what is as it begins."""
     output = recipe.output
     parts = [
-        ", ".join(recipe.models) or "background kept",
+        "" if isinstance(recipe.background, Keep) else ", ".join(recipe.models),
         _behind(recipe.background) + (", with a shadow" if recipe.shadow is not None else ""),
         "" if recipe.edges.method == "model" else f"edge: {_word(EDGES, recipe.edges.method)}",
         "certainty checked" if recipe.certainty else "",
@@ -35,7 +35,7 @@ def _behind(background: Background) -> str:
         case Blur():
             return "background blurred"
         case Keep():
-            return ""
+            return "background kept"
         case _:
             return "transparent"
 
@@ -57,7 +57,7 @@ def _size(size: Size, output: Output) -> str:
     if size.width is not None and size.height is not None:
         parts.append(f"{size.width:,} × {size.height:,} px")
     else:
-        parts.append("" if size.aspect is None else size.aspect)
+        parts.append("" if size.aspect is None else _word(SHAPES, size.aspect))
         parts.append("" if size.width is None else f"{size.width:,} px wide")
         parts.append("" if size.height is None else f"{size.height:,} px high")
     parts.append("" if output.longest is None else f"at most {output.longest:,} px")
@@ -65,4 +65,4 @@ def _size(size: Size, output: Output) -> str:
 
 
 def _word(words: Mapping[str, str | None], value: str) -> str:
-    return next(word for word, one in words.items() if one == value)
+    return next((word for word, one in words.items() if one == value), value)

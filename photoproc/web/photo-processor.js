@@ -45,6 +45,7 @@ const CONNECT_MS = 5000;
 const SILENCE_MS = 20_000;
 const PASSING = new Set([0, 429, 502, 503, 504]);
 const MODELS_MS = 3000;
+const COMING_MS = 3000; // so long a step of the viewer waits for a picture that is on its way
 const LINKS_MS = 5000; // links live for a minute at least, and are signed anew after half of it
 const CONNECTION_LOST = "Connection lost, trying again. The job goes on meanwhile.";
 const FINAL = new Set(["done", "failed", "cancelled"]);
@@ -576,19 +577,31 @@ class Results {
     return [...this.cards.values()].map(({ task }) => task).filter((task) => task.links.cutout).sort((one, other) => one.number - other.number);
   }
 
-  /** The finished picture before (-1) or after (1) one. One that is told to be done is waited for, not passed over. */
+  /** The finished picture before (-1) or after (1) one, if there is any in this list. */
   async beside(number, step) {
+    const { era } = this;
+    let found = await this.#awaited(number, step, era);
+    if (!found && step > 0 && era === this.era) {
+      await this.grow();
+      found = await this.#awaited(number, step, era);
+    }
+    return era === this.era ? found : undefined;
+  }
+
+  /** The same of those that are here; one that is told to be done is waited for, for a while, and not passed over. */
+  async #awaited(number, step, era) {
     const find = () => {
-      const { pictures } = this;
-      return pictures[pictures.findIndex((task) => task.number === number) + step];
+      const { pictures } = this, at = pictures.findIndex((task) => task.number === number);
+      return at < 0 ? undefined : pictures[at + step];
     };
     const passesOver = () => {
       const to = find()?.number ?? step * Infinity;
       return [...this.cards.values()].some(({ task }) => (task.number - number) * step > 0 && (to - task.number) * step > 0
         && this.told.get(task.number) === "done" && !task.links.cutout);
     };
-    while (this.freshening && passesOver()) await pause(100);
-    return find() ?? (step > 0 && (await this.grow(), find()));
+    const until = performance.now() + COMING_MS;
+    while (era === this.era && performance.now() < until && passesOver()) await pause(100);
+    return find();
   }
 
   /** Tasks went to a state: show it, or fetch what belongs to it. */
@@ -696,7 +709,10 @@ class Viewer {
       if (what) this.act(what);
     };
     dialog.onkeydown = (event) => this.key(event);
-    dialog.onclose = () => this.results.cards.get(this.number)?.node.querySelector("button")?.focus();
+    dialog.onclose = () => {
+      this.turn = null; // a step that still waits is not wanted any more
+      this.results.cards.get(this.number)?.node.querySelector("button")?.focus();
+    };
     const drag = (event) => this.cut(shareAt(this.stage, event));
     this.stage.onpointerdown = (event) => { this.stage.setPointerCapture(event.pointerId); drag(event); };
     this.stage.onpointermove = (event) => { if (event.buttons) drag(event); };
@@ -718,6 +734,7 @@ class Viewer {
 
   show(task) {
     this.number = task.number;
+    this.turn = null;
     const q = (selector) => this.dialog.querySelector(selector);
     q(".name").textContent = task.photo;
     const after = q(".after");
@@ -753,9 +770,9 @@ class Viewer {
     if (what === "keys") { const keys = this.dialog.querySelector(".keys"); keys.hidden = !keys.hidden; }
     const step = { previous: -1, next: 1 }[what];
     if (!step) return;
-    const { number } = this;
-    const task = await this.results.beside(number, step);
-    if (task && this.number === number) this.show(task);
+    const turn = this.turn = {};
+    const task = await this.results.beside(this.number, step);
+    if (task && this.turn === turn) this.show(task);
   }
 
   key(event) {

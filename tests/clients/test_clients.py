@@ -466,9 +466,11 @@ def test_links_that_expired_are_renewed(
             assert archive.testzip() is None
 
 
-def test_a_step_waits_for_a_photo_that_is_told_to_be_done(server: Server, open_page: Open) -> None:
+def test_a_step_waits_for_a_photo_that_is_told_to_be_done_but_not_for_ever(
+    server: Server, open_page: Open
+) -> None:
     page = open_page(client(server))
-    held = True
+    held, asks = True, re.compile(r"/v1/jobs/\w+\?")
 
     def behind(route: Route) -> None:
         answer = route.fetch()
@@ -479,17 +481,30 @@ def test_a_step_waits_for_a_photo_that_is_told_to_be_done(server: Server, open_p
                 task["links"] = {}
         route.fulfill(response=answer, json=job)
 
-    page.route(re.compile(r"/v1/jobs/\w+\?"), behind)
+    page.route(asks, behind)
     choose(page, photos(3, seed=870))
     press_process(page)
     expect(finished(page)).to_be_visible(timeout=WORKING_MS)
+    page.get_by_role("button", name=re.compile("02.jpg, cutout")).wait_for()
     page.get_by_role("button", name=re.compile("00.jpg, cutout")).click()
     viewer = page.get_by_role("dialog")
-    page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(500)
-    expect(viewer.locator(".name")).to_have_text("00.jpg")
+    name = viewer.locator(".name")
+    with page.expect_response(asks):
+        page.keyboard.press("ArrowRight")
+    assert name.inner_text() == "00.jpg"
+    expect(name).to_have_text("02.jpg")
+    with page.expect_response(asks):
+        page.keyboard.press("ArrowLeft")
+    assert name.inner_text() == "02.jpg"
+
+    page.keyboard.press("Escape")  # while the step waits, which is not wanted any more then
+    page.get_by_role("button", name=re.compile("02.jpg, cutout")).click()
     held = False
-    expect(viewer.locator(".name")).to_have_text("01.jpg")
+    page.locator("button", has_text="01.jpg").locator("img").wait_for(state="attached")
+    page.wait_for_timeout(300)  # longer than a step looks
+    assert name.inner_text() == "02.jpg"
+    page.keyboard.press("ArrowLeft")
+    expect(name).to_have_text("01.jpg")
     expect(viewer.locator(".place")).to_have_text("2 of 3")
 
 

@@ -74,7 +74,9 @@ def test_only_what_applies_is_offered(service: PhotoService) -> None:
     assert "Shadow" not in [toggle.label for toggle in app.toggle]
 
 
-def test_what_is_not_possible_is_said_with_the_fields_name_and_not_processed(service: PhotoService) -> None:
+def test_what_is_not_possible_is_said_with_its_label_and_not_processed(
+    service: PhotoService,
+) -> None:
     app = press(dashboard(), "Try with sample photos")
     choose(app, {"Format": "JPEG"})
     assert "JPEG cannot be transparent: choose a background, or another format" in plain(app)
@@ -183,12 +185,15 @@ def test_a_colour_after_one_that_was_none_is_the_one_that_was_written(
         ("Height, px", 0, "Height, px: it must be at least 1"),
         ("Longest, px", 3, "Longest, px: it must be at least 16"),
         ("Print density, dpi", 5000, "Print density, dpi: it may be at most 2,400"),
+        ("Copies", 500, "Copies: it may be at most 200"),
+        ("Eyes from the top", 10, "Crop: the head would be cut"),
     ],
 )
 def test_an_impossible_number_is_said_and_not_processed(
     service: PhotoService, label: str, value: int, said: str
 ) -> None:
     app = press(dashboard(), "Try with sample photos")
+    choose(app, {"Sheet to print": True, "Crop": "Face", "Head": 90})
     choose(app, {label: value})
     assert said in plain(app)
     (process,) = [button for button in app.button if button.label == "Process photos"]
@@ -329,7 +334,7 @@ def test_json_that_is_a_saved_recipe_is_called_by_its_name(service: PhotoService
     service.forget_recipe("Soft")
 
 
-def test_a_background_picture_is_kept_or_refused_with_the_fields_name(service: PhotoService) -> None:
+def test_a_background_picture_is_kept_or_refused_with_the_files_name(service: PhotoService) -> None:
     app = press(dashboard(), "Try with sample photos")
     choose(app, {"Background": "Picture"})
     uploader(app, "Background picture").set_value(("notes.txt", b"hello", "text/plain"))

@@ -1,10 +1,12 @@
 """How a job's page names its recipe."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from photoproc.parts import Edges, Face, Output, Part
 from photoproc.recipe import Recipe
+from photoproc.ui.options_more import EDGES, FORMATS, PRESETS, SHOWN
 from photoproc.ui.recipe_words import recipe_words
 
 
@@ -26,7 +28,8 @@ from photoproc.ui.recipe_words import recipe_words
             {"background": {"kind": "blur"}, "edges": {"method": "matting"}},
             "u2net · background blurred · edge: Finer · PNG",
         ),
-        ({"background": {"kind": "keep"}, "models": []}, "background kept · PNG"),
+        ({"background": {"kind": "keep"}}, "background kept · PNG"),
+        ({"size": {"aspect": "original"}}, "u2net · transparent · As the photo · PNG"),
         (
             {"framing": {"kind": "subject"}, "size": {"aspect": "4:5"}},
             "u2net · transparent · crop: Subject · 4:5 · PNG",
@@ -50,3 +53,19 @@ from photoproc.ui.recipe_words import recipe_words
 )
 def test_a_recipe_in_a_few_words(fields: dict[str, Any], words: str) -> None:
     assert recipe_words(Recipe.of_fields({"models": ["u2net"], **fields})) == words
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "words"),
+    [
+        (Edges, "method", EDGES),
+        (Face, "preset", PRESETS),
+        (Output, "format", FORMATS),
+        (Output, "show", SHOWN),
+    ],
+)
+def test_each_value_has_a_word(part: type[Part], field: str, words: dict[str, str | None]) -> None:
+    kinds = part.model_fields[field].annotation
+    values = {value for one in (kinds, *get_args(kinds)) for value in get_args(one) if isinstance(value, str)}
+    assert values
+    assert values <= set(words.values())
