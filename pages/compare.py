@@ -28,6 +28,7 @@ from photoproc.ui.job import say_what_is_missing
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
 from photoproc.ui.ranking import RANKING, SHOW, show_ranking, show_votes
+from photoproc.ui.recipe_words import recipe_words, say_how_cropped
 from photoproc.ui.status import say_what_holds_up
 from photoproc.ui.text import escaped, plural, said, state_words
 from photoproc.ui.timer import redraw_soon, stop_timer, this_fragment
@@ -85,9 +86,9 @@ def one_comparison(photos: PhotoService, job_id: str) -> None:
         ):
             compare_with_another(photos, job)
     show_title(photos, job, may_change=mine)
-    models = " · ".join(escaped(name) for name in job.recipe.models)
-    facts = f"{plural(job.photo_count, 'photo')} with {models}"
+    facts = f"{plural(job.photo_count, 'photo')} · {escaped(recipe_words(job.recipe))}"
     show_while_there(photos, job_id, lambda: st.caption(facts))
+    say_how_cropped(job.recipe)
 
     several, drawn = len(job.recipe.task_models) > 1, dict[str, Any]()
 

@@ -14,6 +14,7 @@ from photoproc.ui.heading import show_while_there
 from photoproc.ui.joblist import job_list
 from photoproc.ui.links import link_token
 from photoproc.ui.ranking import RANKING, SHOW
+from photoproc.ui.recipe_words import say_how_cropped
 from photoproc.ui.text import escaped, said
 from photoproc.ui.timer import stop_timer
 from photoproc.ui.visitor import comparisons, opened, visitor
@@ -60,6 +61,7 @@ def one_vote(photos: PhotoService, job_id: str) -> None:
         if st.button("See the ranking", icon=":material/leaderboard:", type="tertiary"):
             st.switch_page("compare.py", query_params={"job": job.id, SHOW: RANKING})
         show_while_there(photos, job_id, lambda: st.caption(escaped(job.title)))
+    say_how_cropped(job.recipe)
     if isinstance(job.recipe.framing, Face) and job.recipe.framing.which == "each":
         st.caption("Where a photo has several faces, the cutout of the first one is judged.")
     name = visitor(photos).name[:LONGEST_NAME]

@@ -147,6 +147,12 @@ _LIMITS = {
 }
 
 
+_PLAINLY = {
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "string_too_short": "it may not be empty",
+}
+
 _MOST_TOLD = 3
 """Mistakes that one error names."""
 
@@ -175,6 +181,8 @@ def _mistake(one: Mapping[str, Any]) -> tuple[str, str]:
         field += ".kind"
         kinds = str(one.get("ctx", {}).get("expected_tags", "")).replace("'", "")
         reason = f"there is only {kinds}" if kinds else "it is missing"
+    elif one["type"] in _PLAINLY:
+        reason = _PLAINLY[one["type"]]
     elif one["type"] == "extra_forbidden":
         reason = "there is no such field"
     elif (said := _LIMITS.get(one["type"])) is not None:

@@ -20,7 +20,7 @@ _FEW_TIMES = 5
 """Times of fewer photos than this are called thin evidence."""
 _COLD = "ran only with cold starts here"
 _NONE_DONE = "finished no photo here"
-_KEPT = "did not run here"
+_KEPT = "ran only in earlier jobs"
 """Why there is no time of a model with which photos were finished: all its masks are from earlier runs."""
 _ALIKE = 1.05
 """Times that differ by less are called the same, where no time trial says more."""
@@ -151,7 +151,7 @@ def _by_time(
         said = f"{nobody}. Times cannot be compared: {_untimed(models)}. Run a time trial."
         if not over:
             names = ", ".join(one.model for one in models if one.seconds is None)
-            said = f"{nobody}. Times cannot be compared yet: there are none of {names} once loaded."
+            said = f"{nobody}. Times cannot be compared yet: there are none of {names}."
         return Recommendation(model=None, sentence=said, thin=(), weight=weight)
     others = [one for one in sorted(timed, key=_seconds) if one is not fastest]
     said = f"{nobody}. {fastest.model} is the fastest ({_short(_seconds(fastest))} a photo)"
@@ -208,7 +208,7 @@ def _why_untimed(times: ModelTimes) -> str:
 
 
 def _untimed(models: Sequence[Candidate]) -> str:
-    """Of which models there is no time, and why: `a, b did not run here; c finished no photo here`."""
+    """Models without a time, and why: `a, b ran only in earlier jobs; c finished no photo here`."""
     names: dict[str, list[str]] = {}
     for one in models:
         if one.seconds is None:

@@ -99,11 +99,11 @@ def test_masks_of_an_earlier_run_have_no_time_and_a_trial_gives_one() -> None:
     kept = (times("sharp", None), times("small", None))
     said = recommend(candidates(kept, CLEAR), CLEAR)
     assert "its time is not known, since its masks are from an earlier run" in said.sentence
-    assert said.thin == ("Speed is not weighed: sharp, small did not run here. Run a time trial.",)
+    assert said.thin == ("Speed is not weighed: sharp, small ran only in earlier jobs. Run a time trial.",)
     half = candidates((times("sharp", None), times("small", 1.0)), CLEAR)
     assert recommend(half, CLEAR, weight=0.1).model == "sharp", "it does not lose for want of a measurement"
     unvoted = candidates((times("sharp", None), times("small", 1.0)), None)
-    assert "Times cannot be compared: sharp did not run here." in recommend(unvoted, None).sentence
+    assert "Times cannot be compared: sharp ran only in earlier jobs." in recommend(unvoted, None).sentence
     trial = {"sharp": (2.0, 24), "small": (0.5, 24)}
     assert "takes 4.0 × as long as small" in recommend(candidates(kept, CLEAR, trial), CLEAR).sentence
 
@@ -117,11 +117,11 @@ def test_a_model_without_a_time_is_said_to_have_done_what_it_did() -> None:
         "Nobody has voted yet, so nothing is known of quality. "
         "Times cannot be compared: small ran only with cold starts here. Run a time trial."
     )
-    assert "there are none of small once loaded" in recommend(both, None, over=False).sentence
+    assert "there are none of small." in recommend(both, None, over=False).sentence
     every = recommend(candidates((cold, none, times("kept", None)), None), None).sentence
     assert every.endswith(
         "and nothing of times: small ran only with cold starts here; broken finished no photo here; "
-        "kept did not run here. Run a time trial."
+        "kept ran only in earlier jobs. Run a time trial."
     )
     said = recommend(candidates((times("sharp", 3.0), cold), CLEAR), CLEAR, weight=0)
     assert said.thin == ("Speed is not weighed: small ran only with cold starts here. Run a time trial.",)

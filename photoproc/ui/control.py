@@ -15,7 +15,6 @@ import streamlit as st
 _BEGINS_WITH: Mapping[Callable[..., Any], str] = {
     st.color_picker: "value",
     st.multiselect: "default",
-    st.number_input: "value",
     st.pagination: "default",
     st.segmented_control: "default",
     st.selectbox: "index",

@@ -133,6 +133,19 @@ class Form:
             name, st.slider, label, min(low, now), max(high, now), step=step, shown=kind, **options
         )
 
+    def whole(self, name: str, label: str, placeholder: str) -> Any:
+        """A whole number, or none where nothing is written; what is no number stays as it is, for the recipe
+        to refuse. Streamlit's own field for numbers can be emptied only where it begins empty."""
+        return self.control(
+            name,
+            st.text_input,
+            label,
+            shown=lambda value: "" if value is None else str(value),
+            meant=_whole,
+            max_chars=9,
+            placeholder=placeholder,
+        )
+
     def switch(self, name: str, label: str, *, on: Any = True, off: Any = False, **options: Any) -> Any:
         """One of two values, as a switch."""
         return self.control(
@@ -165,3 +178,8 @@ class Form:
         kept = field.removeprefix("output.") if choice is None else f"{self.values[choice]}.{rest}"
         names = (name for name in (kept, field, choice or part) if name in self._labels)
         return next((self._labels[name] for name in names), part.capitalize())
+
+
+def _whole(text: str) -> int | str | None:
+    text = text.strip()
+    return int(text) if re.fullmatch(r"-?[0-9]+", text) else text or None

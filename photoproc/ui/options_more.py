@@ -142,11 +142,11 @@ def choose_size(form: Form) -> None:
         )
         left, middle, right = st.columns(3)
         with left:
-            wide = form.control("size.width", st.number_input, "Width, px", 0, step=1, placeholder="any")
+            wide = form.whole("size.width", "Width, px", "any")
         with middle:
-            high = form.control("size.height", st.number_input, "Height, px", 0, step=1, placeholder="any")
+            high = form.whole("size.height", "Height, px", "any")
         with right:
-            form.control("output.longest", st.number_input, "Longest, px", 0, step=1, placeholder="any")
+            form.whole("output.longest", "Longest, px", "any")
         if shape or (wide and high):
             form.choice(
                 "size.fit",
@@ -172,7 +172,7 @@ def choose_output(form: Form, example: str) -> None:
         left, right = st.columns(2)
         with left:
             form.choice("output.profile", "Colour profile", _PROFILES, widget=st.selectbox)
-            form.control("output.dpi", st.number_input, "Print density, dpi", 0, step=1, placeholder="none")
+            form.whole("output.dpi", "Print density, dpi", "none")
         with right:
             form.choice(
                 "output.metadata",
@@ -193,7 +193,7 @@ def _choose_sheet(form: Form) -> None:
     with left:
         form.choice("sheet.paper", "Paper", _PAPERS, widget=st.selectbox)
     with right:
-        form.control("sheet.copies", st.number_input, "Copies", 0, step=1, placeholder="as many as fit")
+        form.whole("sheet.copies", "Copies", "as many as fit")
 
 
 def _choose_name(form: Form, example: str) -> None:

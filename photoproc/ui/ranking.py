@@ -57,7 +57,7 @@ def _state(found: Ranking | None) -> str:
     if not found.enough:
         return (
             f"Not enough votes yet: {plural(found.votes, 'vote')} cannot tell any two of the models apart. "
-            "Ask other people to vote too, or compare more photos."
+            "Vote on, ask other people to, or compare more photos."
         )
     first, second = (escaped(one.model) for one in found.standings[:2])
     if found.ahead:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import streamlit as st
+
 from photoproc.parts import Background, Blur, Colour, Face, Gradient, Keep, Output, Picture, Size, Subject
 from photoproc.recipe import Recipe
 from photoproc.ui.options_more import CROPS, EDGES, FORMATS, PRESETS, SHAPES, SHOWN
@@ -22,6 +24,15 @@ def recipe_words(recipe: Recipe) -> str:
         "" if output.sheet is None else "print sheet",
     ]
     return " · ".join(part for part in parts if part)
+
+
+def say_how_cropped(recipe: Recipe) -> None:
+    """Where models are compared: that their pictures of a photo are not the same part of it."""
+    if isinstance(recipe.framing, Subject) and len(recipe.task_models) > 1:
+        st.caption(
+            ":material/crop: Each cutout is cropped to the subject by its own model’s mask, so those of one "
+            "photo may differ in size and place."
+        )
 
 
 def _behind(background: Background) -> str:

@@ -80,7 +80,7 @@ def choose(photos: PhotoService, form: Form, recipe: Recipe | None) -> None:
         ):
             if recipe is not None:
                 _save(photos, form, recipe, name)
-        with st.popover("Share", icon=":material/share:"):
+        with st.popover("Share", icon=":material/share:", disabled=recipe is None):
             _share(form, recipe)
 
 

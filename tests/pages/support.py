@@ -72,7 +72,7 @@ def control(app: AppTest, label: str) -> Any:
     """The control with this label."""
     kinds: tuple[Iterable[Any], ...] = (
         *(app.segmented_control, app.selectbox, app.multiselect, app.slider, app.toggle, app.text_input),
-        *(app.number_input, app.color_picker, app.text_area),
+        *(app.color_picker, app.text_area),
     )
     (found,) = [one for kind in kinds for one in kind if one.label == label]
     return found

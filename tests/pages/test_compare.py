@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from photoproc.jobs import Job
 from photoproc.judging import Choice
 from photoproc.models.weights import Phase
+from photoproc.parts import Subject
 from photoproc.people import Person
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
@@ -73,6 +74,17 @@ def test_a_comparison_has_its_photos_worst_first_and_a_line_a_model(service: Pho
     assert "| **u2netp** |" in said
     assert "| **u2net** |" in said
     assert "Disagreement of the models’ masks, worst first" in said
+
+
+def test_where_each_model_crops_by_its_own_mask_that_is_said(service: PhotoService, made: Job) -> None:
+    said = "cropped to the subject by its own model’s mask"
+    cropped = BOTH.model_copy(update={"framing": Subject()})
+    job = made_job(service, "a.jpg", recipe=cropped, first=5000)
+    for page in ("compare.py", "vote.py"):
+        assert said in words(dashboard(page, job=job.id))
+        assert said not in words(dashboard(page, job=made.id))
+    assert "u2netp, u2net · transparent · crop: Subject · PNG" in plain(dashboard("compare.py", job=job.id))
+    service.delete(job.id)
 
 
 def test_what_the_models_come_to_stands_on_top_and_can_be_taken_away(

@@ -92,7 +92,8 @@ def test_options_become_the_recipe(service: PhotoService) -> None:
         },
     )
     choose(
-        app, {"Background colour": "tomato", "Quality": 80, "Shadow": True, "Opacity": 50, "Longest, px": 400}
+        app,
+        {"Background colour": "tomato", "Quality": 80, "Shadow": True, "Opacity": 50, "Longest, px": "400"},
     )
     press(app, "Process photos")
     (job,) = service.jobs()
