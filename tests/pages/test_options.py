@@ -209,6 +209,7 @@ def test_a_number_can_be_taken_away_again(service: PhotoService) -> None:
     assert not app.error
     press(app, "Process photos")
     (job, *_) = service.jobs()
+    service.cancel(job.id)
     assert (job.recipe.size.width, job.recipe.output.longest) == (None, None)
 
 
