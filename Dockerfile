@@ -6,7 +6,7 @@ FROM python:3.13-slim-trixie AS libraries
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /app
 COPY constraints.txt requirements*.txt ./
-# A file of requirements besides: requirements-cluster.txt for a Dask cluster, or requirements-forms.txt.
+# A file of requirements besides: requirements-cluster.txt for a Dask cluster, requirements-forms.txt, or -ncnn.txt.
 ARG EXTRA_REQUIREMENTS=""
 RUN pip install -r requirements.txt ${EXTRA_REQUIREMENTS:+-r "$EXTRA_REQUIREMENTS"}
 

@@ -111,7 +111,8 @@ def test_a_build_sees_the_application_and_nobodys_secrets_or_photos(tmp_path: Pa
     shutil.copy(ROOT / ".dockerignore", tmp_path)
     seen = [
         *("app.py", "constraints.txt", "pages/jobs.py", "photoproc/api/app.py", "photoproc/web/index.html"),
-        *("requirements.txt", "requirements-cluster.txt", "requirements-forms.txt", ".streamlit/config.toml"),
+        *("requirements.txt", "requirements-cluster.txt", "requirements-forms.txt"),
+        *("requirements-ncnn.txt", ".streamlit/config.toml"),
     ]
     unseen = [
         *(".streamlit/secrets.toml", ".env", ".git/config", "data/jobs/1/photo.jpg", "requirements-dev.txt"),

@@ -45,7 +45,7 @@ def test_children_follow_the_cores(
         ("ENGINE", "dask://host", "write local, or dask://host:port"),
         ("ENGINE", "dask://host:1/path", "write local, or dask://host:port"),
         ("CLUSTER_RESOURCES", "u2net", "model=RESOURCE pairs"),
-        ("PROVIDER", "gpu", "write one of auto, cpu, cuda, rocm, openvino, coreml, directml"),
+        ("PROVIDER", "gpu", "write one of auto, cpu, cuda, rocm, openvino, ncnn, coreml, directml"),
         ("PROVIDER_REQUIRED", "1", "say which one in PHOTOPROC_PROVIDER"),
         ("GPU_MEMORY_MB", "-1", "write 0 or more"),
     ],

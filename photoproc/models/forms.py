@@ -119,7 +119,8 @@ def form_name(name: str, kind: str) -> str:
 def runs_on(threads: int, choice: Choice | None = None) -> str:
     """What a measurement holds for: processor, threads, what runs models, and what was chosen of it."""
     told = [machine.processor(), "1 thread" if threads == 1 else f"{threads} threads"]
-    told += [f"{package} {number}" for package in (build(), "openvino") if (number := version_of(package))]
+    packages = [build(), "openvino", *(["ncnn"] if choice is not None and choice.name == "ncnn" else [])]
+    told += [f"{package} {number}" for package in packages if (number := version_of(package))]
     if choice is not None and choice.name != "auto":
         told.append(f"on {choice.name}")
     return ", ".join(told)

@@ -1,8 +1,9 @@
-"""Models as onnxruntime and OpenVINO prepare them for this processor, kept on disk.
+"""Models as onnxruntime, OpenVINO and ncnn prepare them for this processor, kept on disk.
 
     <folder>/<weights>-<what runs them>/graph.onnx      how they are computed
     <folder>/<weights>-<what runs them>/weights.bin     their numbers, laid out as this processor wants them
     <folder>/<weights>-openvino-…/graph.xml, graph.bin  for OpenVINO, which lays numbers out in each process
+    <folder>/<weights>-ncnn-…/graph.param, .bin, .json  for ncnn, which does so as well
     <folder>/<weights>-…/sha256.json                    the checksums of these files
     <folder>/<weights>-batch/…                          for a card: the weights, for any number of pictures
 
@@ -27,14 +28,16 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from photoproc import machine
+from photoproc.models import ncnn, openvino
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.checksums import digest
+from photoproc.models.ncnn import NcnnError
 from photoproc.models.onnx_file import free_batch, has_fixed_batch
-from photoproc.models.openvino import SUFFIX, OpenVinoError, OpenVinoSession, convert
-from photoproc.models.providers import version_of
-from photoproc.models.sessions import of_runtime, out_of_memory, session_options
+from photoproc.models.openvino import OpenVinoError
+from photoproc.models.providers import CPU, OPENVINO, PACKAGES, version_of
+from photoproc.models.sessions import of_runtime, opened, out_of_memory, session_options
 
-_GRAPH, _NUMBERS, _CONVERTED, _SUMS = "graph.onnx", "weights.bin", f"graph{SUFFIX}", "sha256.json"
+_GRAPH, _NUMBERS, _SUMS = "graph.onnx", "weights.bin", "sha256.json"
 _KEPT = 8
 """Of other models or for other processors as many as this stay, those used last."""
 _ROOM = 4
@@ -47,18 +50,19 @@ _FARTHEST = 1 / 255
 """One step of a mask, as a part of the range of its values."""
 
 
-def prepared(weights: Path, spec: ModelSpec, folder: Path, *, openvino: bool = False) -> Path | None:
+def prepared(weights: Path, spec: ModelSpec, folder: Path, *, provider: str = CPU) -> Path | None:
     """The prepared model of these weights, which were verified; made now where there is none yet.
 
-    For onnxruntime, or for `openvino`: None as well where that gives other masks than onnxruntime, or cannot
-    run the model.
+    For onnxruntime, or for OpenVINO or ncnn: None as well where that gives other masks than onnxruntime, or
+    cannot run the model.
 
     None where it cannot be kept: then the weights themselves are loaded, as onnxruntime's errors about
     them are for whoever does that.
     """
-    if openvino:
-        place = folder / f"{spec.weights_id}-openvino-{_what_runs(_used(spec))}"
-        return _kept(place, weights, partial(_convert, spec=spec), _CONVERTED)
+    if provider in PACKAGES:
+        place = folder / f"{spec.weights_id}-{PACKAGES[provider][0]}-{_what_runs(_used(spec))}"
+        name = f"graph{openvino.SUFFIX if provider == OPENVINO else ncnn.SUFFIX}"
+        return _kept(place, weights, partial(_convert, spec=spec, name=name), name)
     return _kept(folder / f"{spec.weights_id}-{_what_runs()}", weights, _prepare)
 
 
@@ -83,7 +87,7 @@ def options_for(options: Any) -> Any:
 
 
 def _used(spec: ModelSpec) -> str:
-    """What is made of a file: one file may be two models, of which OpenVINO is fit for one."""
+    """What is made of a file: one file may be two models, of which a runtime is fit for one."""
     return f"{spec.input_wh} {None if spec.network is None else spec.network.output}"
 
 
@@ -95,7 +99,8 @@ def _what_runs(used: str = "") -> str:
     except OSError:
         lines = []
     able = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-    told = f"{onnxruntime.__version__} {version_of('openvino')} {platform.machine()} {able} {used}"
+    versions = [onnxruntime.__version__, *(version_of(library) for library, *_ in PACKAGES.values())]
+    told = f"{' '.join(versions)} {platform.machine()} {able} {used}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -153,20 +158,22 @@ def _prepare(weights: Path, part: Path) -> None:
     onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
 
 
-def _convert(weights: Path, part: Path, *, spec: ModelSpec) -> None:
-    """Nothing is written where OpenVINO cannot run this model, or does not give what onnxruntime gives.
+def _convert(weights: Path, part: Path, *, spec: ModelSpec, name: str) -> None:
+    """Nothing is written where the runtime cannot run this model, or does not give what onnxruntime gives.
 
-    Raises OpenVinoError or OSError where that could not be found out: for want of memory, room or a library.
+    Raises OpenVinoError, MemoryError or OSError where that could not be found out: for want of memory, room
+    or a library.
     """
     try:
-        convert(weights, part / _CONVERTED)
-        found = _seen(OpenVinoSession(part / _CONVERTED, threads=1), spec)
+        if name.endswith(openvino.SUFFIX):
+            openvino.convert(weights, part / name)
+        else:
+            ncnn.convert(weights, part / name, input_wh=spec.input_wh)
+        found = _seen(opened(part / name, session_options(1), []), spec)
         machine.trim()  # before it is loaded once more
-        providers = ["CPUExecutionProvider"]
-        plain = onnxruntime.InferenceSession(str(weights), session_options(1), providers=providers)
-        if _alike(found, _seen(plain, spec)):
+        if _alike(found, _seen(opened(weights, session_options(1), [CPU]), spec)):
             return
-    except OpenVinoError as error:
+    except (OpenVinoError, NcnnError) as error:
         if out_of_memory(error):
             raise
     for file in part.iterdir():

@@ -62,10 +62,10 @@ class Matting:
         self._graphs = graphs
         self._choice = choice or Choice()
         self.threads = threads
-        """Of what is loaded and run from now on. onnxruntime fixes them when it loads a model, so one that
-        runs on one core and on all of them is loaded twice."""
+        """Of what is loaded and run from now on. They are fixed when a model is loaded, so one that runs on
+        one core and on all of them is loaded twice."""
         self._sessions: dict[tuple[ModelSpec, int], Any] = {}
-        self._prepared: dict[tuple[ModelSpec, bool], Path] = {}
+        self._prepared: dict[tuple[ModelSpec, str], Path] = {}
         """Of loaded models, which need no second check to be loaded for other threads."""
         self._limits: dict[ModelSpec, Limit] = {}
 
@@ -182,9 +182,10 @@ class Matting:
     def _session(self, spec: ModelSpec, weights: Path) -> Any:
         provider = self._choice.of(available())
         if provider in ON_THE_PROCESSOR and self._graphs is not None:  # which models are prepared for
-            by_openvino = provider == OPENVINO or (spec.precision == "bf16" and OPENVINO in available())
-            for openvino in (True, False) if by_openvino else (False,):
-                session = self._of_prepared(spec, weights, self._graphs, openvino=openvino)
+            if spec.precision == "bf16":
+                provider = OPENVINO if OPENVINO in available() else CPU
+            for prepared_for in dict.fromkeys((provider, CPU)):
+                session = self._of_prepared(spec, weights, self._graphs, prepared_for)
                 if session is not None:
                     return session
         verify(weights, spec)
@@ -201,19 +202,19 @@ class Matting:
         ran_on(session.inner_session, self._choice, spec.name)
         return session
 
-    def _of_prepared(self, spec: ModelSpec, weights: Path, folder: Path, *, openvino: bool) -> Any | None:
+    def _of_prepared(self, spec: ModelSpec, weights: Path, folder: Path, provider: str) -> Any | None:
         """A session of the prepared model; None where it has none, or it is lost meanwhile."""
-        for graph in (self._prepared.pop((spec, openvino), None), None):  # what was known may be lost
+        for graph in (self._prepared.pop((spec, provider), None), None):  # what was known may be lost
             if graph is None:
                 verify(weights, spec)
-                graph = prepared(weights, spec, folder, openvino=openvino)
+                graph = prepared(weights, spec, folder, provider=provider)
             if graph is None:
                 return None
             try:
                 session = self._ready(spec, graph, is_prepared=True)
             except ModelError:
                 continue
-            self._prepared[spec, openvino] = graph
+            self._prepared[spec, provider] = graph
             return session
         return None
 

@@ -14,8 +14,13 @@ CPU = "CPUExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"
 """What the package openvino runs, by the name that onnxruntime's builds with OpenVINO use."""
 
-ON_THE_PROCESSOR = (CPU, OPENVINO)
+NCNN = "NcnnExecutionProvider"
+"""What the package ncnn runs, by a name of the same kind."""
+
+ON_THE_PROCESSOR = (CPU, OPENVINO, NCNN)
 """Where threads matter."""
+PACKAGES: Mapping[str, tuple[str, ...]] = {OPENVINO: ("openvino",), NCNN: ("ncnn", "onnx")}
+"""What is no part of onnxruntime, and which packages it needs. It runs only what is prepared for it."""
 
 BATCHING = ("CUDAExecutionProvider", "ROCMExecutionProvider")
 """Cards that are given several photos in one run. MIGraphX compiles a model anew for each size of a batch,
@@ -26,14 +31,15 @@ _BY_NAME: Mapping[str, tuple[str, ...]] = {
     "cuda": ("CUDAExecutionProvider",),
     "rocm": ("MIGraphXExecutionProvider", "ROCMExecutionProvider"),
     "openvino": (OPENVINO,),
+    "ncnn": (NCNN,),
     "coreml": ("CoreMLExecutionProvider",),
     "directml": ("DmlExecutionProvider",),
 }
 """onnxruntime's names of what can be chosen; AMD's cards are run by MIGraphX since onnxruntime 1.23."""
 _AUTO = ("cuda", "rocm")
 """What is used without being asked for, as rembg does it. CoreML is in every onnxruntime for macOS, and is
-often slower than the CPU; DirectML rembg never uses by itself. OpenVINO is a little faster than onnxruntime
-on the CPU, and takes more memory: each child has a copy of the weights."""
+often slower than the CPU; DirectML rembg never uses by itself. OpenVINO and ncnn are faster than onnxruntime
+on the CPU, and take more memory: each child has a copy of the weights."""
 NAMES = ("auto", *_BY_NAME)
 
 _LABELS: Mapping[str, str] = {
@@ -41,6 +47,7 @@ _LABELS: Mapping[str, str] = {
     "MIGraphXExecutionProvider": "MIGraphX (AMD ROCm)",
     "ROCMExecutionProvider": "ROCm (AMD)",
     OPENVINO: "OpenVINO (CPU)",
+    NCNN: "ncnn (CPU)",
     "CoreMLExecutionProvider": "CoreML (Apple)",
     "DmlExecutionProvider": "DirectML (Windows)",
     "TensorrtExecutionProvider": "TensorRT (NVIDIA)",
@@ -66,9 +73,8 @@ class Choice:
 
     def is_met(self, provider: str) -> bool:
         """Whether a model that runs on this provider does as it is required to."""
-        return (
-            not self.required or provider in self._wanted() or (self.name == "cpu" and provider == OPENVINO)
-        )
+        is_form = provider == OPENVINO and self.name in ("cpu", "ncnn")  # in bfloat16
+        return not self.required or provider in self._wanted() or is_form
 
     def is_absent(self, there: Sequence[str]) -> bool:
         """Whether something was chosen by name that is not among these."""
@@ -77,7 +83,7 @@ class Choice:
     def is_passed_over(self, provider: str, there: Sequence[str]) -> bool:
         """Whether a model runs on this provider though, of those there are, it should on another."""
         best = self.of(there)
-        if provider == OPENVINO and best == CPU:  # a form in bfloat16
+        if provider == OPENVINO and best in (CPU, NCNN):  # a form in bfloat16
             return False
         return provider not in self._wanted() and best != provider
 
@@ -88,10 +94,12 @@ class Choice:
     def missing(self, there: Sequence[str]) -> Problem:
         """The problem that nothing of what was chosen is among these."""
         wanted = " or ".join(label(name) for name in self._wanted())
-        if self.name == "openvino":
-            has, install = "the package openvino is not installed", "Run pip install openvino"
+        packages = next((PACKAGES[name] for name in self._wanted() if name in PACKAGES), ())
+        if packages:
+            has = f"{' or '.join(packages)} is not installed"
+            install = f"Run pip install {' '.join(packages)}"
         else:
-            able = labels([name for name in there if name != OPENVINO])
+            able = labels([name for name in there if name not in PACKAGES])
             has = f"the {build()} that is installed can use {able or 'nothing'} only"
             install = "Install the onnxruntime for it with its drivers (README, Graphics cards)"
         return Problem(
@@ -103,11 +111,13 @@ class Choice:
     def not_used(self, model: str, provider: str, there: Sequence[str]) -> Problem:
         """The problem that a model was loaded for the best of what there is, and runs on this."""
         wanted, used = label(self.of(there)), label(provider)
-        if self.of(there) == OPENVINO:
+        if self.of(there) in PACKAGES:
+            library = PACKAGES[self.of(there)][0]
             return Problem(
                 code="provider_missing",
                 message=f"{model} is to run on {wanted} and ran on {used}: there was no room (data folder, "
-                "memory) to prepare it, or OpenVINO makes other masks of it than onnxruntime.",
+                f"memory) to prepare it, or {library} cannot run it, or makes other masks of it than "
+                "onnxruntime.",
                 advice="With PHOTOPROC_PROVIDER=auto that is what is wanted."
                 if not self.required
                 else "Choose another model. PHOTOPROC_PROVIDER_REQUIRED=0 lets it run on the CPU.",

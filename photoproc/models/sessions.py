@@ -1,4 +1,4 @@
-"""Sessions of a network, by onnxruntime or OpenVINO: their options, the memory they share, their errors."""
+"""Sessions of a network, by onnxruntime, OpenVINO or ncnn: their options, shared memory and errors."""
 
 from functools import cache
 from pathlib import Path
@@ -8,9 +8,11 @@ import onnxruntime
 
 from photoproc import machine
 from photoproc.errors import ModelError, Problem
+from photoproc.models import ncnn, openvino
 from photoproc.models.catalogue import Precision
-from photoproc.models.openvino import SUFFIX, OpenVinoError, OpenVinoSession
-from photoproc.models.providers import CPU, ON_THE_PROCESSOR, OPENVINO, Choice, version_of
+from photoproc.models.ncnn import NcnnError, NcnnSession
+from photoproc.models.openvino import OpenVinoError, OpenVinoSession
+from photoproc.models.providers import CPU, ON_THE_PROCESSOR, PACKAGES, Choice, version_of
 
 _NO_MEMORY = (
     *("bad_alloc", "bad allocation", "Failed to allocate", "out of memory", "OUT_OF_MEMORY", "ALLOC_FAILED"),
@@ -70,11 +72,14 @@ class Session:
 
 def opened(
     path: Path, options: Any, providers: list[Any], *, batched: bool = False, precision: Precision = "f32"
-) -> Session | OpenVinoSession:
-    """A session of a file: OpenVINO runs what is in its form, onnxruntime any other. Raises what they do."""
-    if path.suffix == SUFFIX:
+) -> Session | OpenVinoSession | NcnnSession:
+    """A session of a file: OpenVINO and ncnn run what is in their form, onnxruntime any other. Raises what
+    they do."""
+    if path.suffix == openvino.SUFFIX:
         return OpenVinoSession(path, threads=options.intra_op_num_threads, precision=precision)
-    providers = [one for one in providers if one != OPENVINO]
+    if path.suffix == ncnn.SUFFIX:
+        return NcnnSession(path, threads=options.intra_op_num_threads)
+    providers = [one for one in providers if one not in PACKAGES]
     return Session(onnxruntime.InferenceSession(str(path), options, providers=providers), batched=batched)
 
 
@@ -83,9 +88,9 @@ def available() -> tuple[str, ...]:
 
     OpenVINO is the package of that name, and not what a build of onnxruntime may have of it.
     """
-    there = [name for name in onnxruntime.get_available_providers() if name != OPENVINO]
-    if version_of("openvino"):
-        there.insert(there.index(CPU) if CPU in there else len(there), OPENVINO)
+    there = [name for name in onnxruntime.get_available_providers() if name not in PACKAGES]
+    at = there.index(CPU) if CPU in there else len(there)
+    there[at:at] = [name for name, needed in PACKAGES.items() if all(map(version_of, needed))]
     return tuple(there)
 
 
@@ -108,7 +113,7 @@ def providers_for(choice: Choice) -> list[Any]:
 
 
 def threads_matter(choice: Choice) -> bool:
-    """Whether models run on the processor, by onnxruntime or OpenVINO, and not on a card."""
+    """Whether models run on the processor, and not on a card."""
     return choice.of(available()) in ON_THE_PROCESSOR
 
 
@@ -138,8 +143,8 @@ def _shared_arena() -> None:
 
 
 def of_runtime(error: Exception) -> bool:
-    """Whether onnxruntime or OpenVINO raised it."""
-    return isinstance(error, OpenVinoError) or type(error).__module__.startswith("onnxruntime")
+    """Whether onnxruntime, OpenVINO or ncnn raised it."""
+    return isinstance(error, OpenVinoError | NcnnError) or type(error).__module__.startswith("onnxruntime")
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from PIL import Image
 from photoproc.errors import ModelError
 from photoproc.models.catalogue import VITMATTE, ModelSpec
 from photoproc.models.checksums import verify
-from photoproc.models.providers import OPENVINO, Choice
+from photoproc.models.providers import PACKAGES, Choice
 from photoproc.models.sessions import (
     available,
     of_runtime,
@@ -34,7 +34,7 @@ class ViTMatte:
         verify(weights, spec)
         self._size_wh = spec.input_wh
         self._choice = choice or Choice()
-        if self._choice.of(available()) == OPENVINO:  # which runs only what is prepared for it
+        if self._choice.of(available()) in PACKAGES:  # which run only what is prepared for it
             self._choice = Choice(name="cpu")
         providers = providers_for(self._choice)
         try:

@@ -1,13 +1,15 @@
 """Photos per second: `rembg.remove` in a loop, `rembg p` over a folder, `snipbg.remove` where snipbg is
 installed (pip install snipbg), Photoproc from submit to last cutout.
 
-    python -m tests.benchmarks [--megapixels 1 12 24] [--models u2net u2netp] [--json FILE]
+    python -m tests.benchmarks [--megapixels 1 12 24] [--models u2net u2netp] [--providers auto ncnn]
+        [--json FILE]
 
 JPEG bytes in, transparent PNG out, the same photos for all, taken in turn (A B C A B C …). Models run on what
-the settings choose (PHOTOPROC_PROVIDER), rembg's on what rembg chooses. The ceiling is cores ÷ the time of
-one bare inference on one thread, on a card 1 ÷ that of one; `alone` is one photo with nothing else to do,
-`of bare` that beside one bare inference on all cores. Models are loaded and warm before the clock runs. What
-is a form (`--models u2net-bf16`, once it was made) is measured against its original.
+the settings choose (PHOTOPROC_PROVIDER), or on each of `--providers` in turn; rembg's on what rembg chooses.
+The ceiling is cores ÷ the time of one bare inference by onnxruntime on one thread, on a card 1 ÷ that of one;
+`alone` is one photo with nothing else to do, `of bare` that beside one bare inference on all cores. Models
+are loaded and warm before the clock runs. What is a form (`--models u2net-bf16`, once it was made) is
+measured against its original.
 
 On a card photos share runs as in any server (PHOTOPROC_GPU_BATCH); `batch` is how many did, in the mean. Give
 it `--photos 16` or more there. The ceiling is that of single runs all the same.
@@ -24,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
@@ -31,7 +34,7 @@ from typing import IO, Any
 from photoproc import bootstrap
 from photoproc.bootstrap import Runtime
 from photoproc.export import STEPS
-from photoproc.models.providers import ON_THE_PROCESSOR, label
+from photoproc.models.providers import NAMES, ON_THE_PROCESSOR, label
 from photoproc.models.weights import Weights
 from photoproc.recipe import Recipe
 from photoproc.settings import Settings
@@ -90,39 +93,44 @@ def run_photoproc(made: Runtime, model: str, files: list[Path]) -> tuple[float, 
 
 
 def measure(
-    made: Runtime, peer: Peer, model: str, megapixels: float, photos: int, rounds: int
-) -> dict[str, Any]:
-    """One row: medians over the rounds, in each of which everybody has the same photos."""
-    found: dict[str, list[float]] = {what: [] for what in (*PEERS, "photoproc", "batch", "alone_s")}
-    steps: list[dict[str, float]] = []
+    made: Mapping[str, Runtime], peer: Peer, model: str, megapixels: float, photos: int, rounds: int
+) -> list[dict[str, Any]]:
+    """A row for each provider: medians over the rounds, in each of which everybody has the same photos."""
+    others: dict[str, list[float]] = {what: [] for what in PEERS}
+    own: dict[str, dict[str, list[float]]] = {
+        name: {what: [] for what in ("photoproc", "batch", "alone_s", *STEPS)} for name in made
+    }
+    [children] = {one.settings.max_concurrent for one in made.values()}
     with tempfile.TemporaryDirectory() as folder:
         for lap in range(rounds + 1):
-            files = [
-                Path(folder) / f"{lap}-{n}.jpg"
-                for n in range(photos + 1 if lap else 2 * made.settings.max_concurrent)
-            ]
+            files = [Path(folder) / f"{lap}-{n}.jpg" for n in range(photos + 1 if lap else 2 * children)]
             for number, file in enumerate(files):
                 file.write_bytes(jpeg(megapixels, seed=1000 * lap + number))
             alone, files = files[:1], files[1:] if lap else files
             names = [str(file) for file in files]
-            others = {what: peer.ask([what, names]) for what in PEERS}
-            own, batch, detail = run_photoproc(made, model, files)
-            if lap:  # the first lap warms everybody up
-                for what, took in {**others, "photoproc": own}.items():
-                    found[what].append(photos / took)
-                found["batch"].append(batch)
-                found["alone_s"].append(run_photoproc(made, model, alone)[0])
-                steps.append(detail)
-            else:  # each child loads the model once more for that
-                for _ in range(2 * made.settings.max_concurrent):
-                    run_photoproc(made, model, alone)
-    return {
-        "megapixels": megapixels,
-        "photos": photos,
-        "rounds": rounds,
-        **{what: statistics.median(values) for what, values in found.items()},
-        "steps_s": {step: statistics.median(lap[step] for lap in steps) for step in STEPS},
-    }
+            for what in PEERS:
+                took = peer.ask([what, names])
+                others[what] += [photos / took] if lap else []  # the first lap warms everybody up
+            for name, one in made.items():
+                took, batch, steps = run_photoproc(one, model, files)
+                if lap:
+                    then = run_photoproc(one, model, alone)[0]
+                    told = {"photoproc": photos / took, "batch": batch, "alone_s": then, **steps}
+                    for what, value in told.items():
+                        own[name][what].append(value)
+                else:  # each child loads the model once more for that
+                    for _ in range(2 * children):
+                        run_photoproc(one, model, alone)
+    return [
+        {
+            "megapixels": megapixels,
+            "provider": name,
+            "photos": photos,
+            "rounds": rounds,
+            **{what: statistics.median(values) for what, values in (others | own[name]).items()},
+        }
+        for name in made
+    ]
 
 
 def main() -> None:
@@ -132,6 +140,7 @@ def main() -> None:
     )
     parser.add_argument("--megapixels", type=float, nargs="+", default=[1, 12, 24])
     parser.add_argument("--models", nargs="+", default=["u2net", "u2netp"])
+    parser.add_argument("--providers", nargs="+", choices=NAMES, default=[Settings().provider])
     parser.add_argument("--photos", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
@@ -151,21 +160,29 @@ def main() -> None:
 
 def measure_model(model: str, model_dir: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All rows of a model, and what a bare inference takes."""
-    made = Runtime(Settings(data_dir=folder, model_dir=model_dir))
-    made.start()
-    form = made.service.forms().made.get(model)
-    wait_for_weights(made, model)
-    original = model if form is None else form.form.of
-    peer = Peer(original, str(wait_for_weights(made, original)))
+    made = {
+        name: Runtime(Settings(data_dir=folder / name, model_dir=model_dir, provider=name))
+        for name in options.providers
+    }
+    for runtime in made.values():
+        runtime.start()
+        form = runtime.service.forms().made.get(model)
+        wait_for_weights(runtime, model)
+        original = model if form is None else form.form.of
+        weights = wait_for_weights(runtime, original)
+    peer = Peer(original, str(weights))
     cores = os.cpu_count() or 1
     try:
         provider = peer.ask(["provider"])
         one, all_cores = peer.ask(["inference", 1, 10]), peer.ask(["inference", cores, 10])
         rows = [
-            measure(made, peer, model, size, options.photos, options.rounds) for size in options.megapixels
+            row
+            for size in options.megapixels
+            for row in measure(made, peer, model, size, options.photos, options.rounds)
         ]
     finally:
-        made.stop()
+        for runtime in made.values():
+            runtime.stop()
         peer.close()
     return {
         "model": model,
@@ -192,18 +209,20 @@ def report(found: dict[str, Any]) -> None:
     lines = [
         [
             f"{row['megapixels']:g} MP",
+            row["provider"],
             *(f"{row[what]:.2f}" for what in (*PEERS, "photoproc")),
             f"{row['photoproc'] / row['remove']:.2f}×",
             f"{row['photoproc'] / limit:.0%}",
             f"{row['batch']:.1f}",
             f"{row['alone_s']:.2f}",
             f"{row['alone_s'] / alone:.2f}×",
-            *(f"{row['steps_s'][step] * 1000:.0f}" for step in STEPS if step != "load"),
+            *(f"{row[step] * 1000:.0f}" for step in STEPS if step != "load"),
         ]
         for row in found["rows"]
     ]
     head = [
         "photos",
+        "provider",
         *(f"{what}/s" for what in PEERS),
         "photoproc/s",
         "ratio",

@@ -76,18 +76,14 @@ def inference(model: str, weights: str, threads: int, runs: int) -> float:
 
 
 def _bare(weights: str, threads: int) -> Any:
-    """A session of onnxruntime or OpenVINO, as the settings choose."""
-    from photoproc.models.openvino import OpenVinoSession
-    from photoproc.models.providers import OPENVINO
+    """A session of onnxruntime, on the card that the settings choose, or the processor: what OpenVINO or ncnn
+    gains is measured against that."""
     from photoproc.models.sessions import opened, providers_for
     from photoproc.settings import Settings
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    chosen = providers_for(Settings().provider_choice)
-    if chosen[0] == OPENVINO:
-        return OpenVinoSession(Path(weights), threads=threads)
-    return opened(Path(weights), options, chosen)
+    return opened(Path(weights), options, providers_for(Settings().provider_choice))
 
 
 def _session(model: str, weights: str) -> Any:

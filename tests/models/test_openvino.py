@@ -236,7 +236,7 @@ def test_what_it_cannot_read_is_told_of_as_ever(tmp_path: Path, folder: Path) ->
 )
 def test_a_damaged_one_is_made_again(name: str, how: str, model_dir: Path, folder: Path) -> None:
     spec, path = CATALOGUE["u2netp"], weights_file(model_dir, "u2netp")
-    made = graphs.prepared(path, spec, folder, openvino=True)
+    made = graphs.prepared(path, spec, folder, provider=OPENVINO)
     assert made is not None
     file = made.with_name(name)
     data = file.read_bytes()
@@ -245,7 +245,7 @@ def test_a_damaged_one_is_made_again(name: str, how: str, model_dir: Path, folde
     else:
         file.write_bytes(data[: len(data) // 2] if how == "cut short" else data[:-9] + bytes(9))
     assert not graphs._is_whole(made.parent)
-    assert graphs.prepared(path, spec, folder, openvino=True) == made
+    assert graphs.prepared(path, spec, folder, provider=OPENVINO) == made
     assert graphs._is_whole(made.parent)
     assert ran(spec, path, folder, CHOSEN).provider == OPENVINO
 

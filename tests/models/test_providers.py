@@ -23,7 +23,8 @@ from tests.models.test_vitmatte import averaging, trimap_for
 from tests.pictures import picture
 from tests.pretended import CPU, CUDA, Pretended
 
-MIGRAPHX, ROCM, OPENVINO = "MIGraphXExecutionProvider", "ROCMExecutionProvider", "OpenVINOExecutionProvider"
+MIGRAPHX, ROCM = "MIGraphXExecutionProvider", "ROCMExecutionProvider"
+OPENVINO, NCNN = "OpenVINOExecutionProvider", "NcnnExecutionProvider"
 COREML, DIRECTML, AZURE = "CoreMLExecutionProvider", "DmlExecutionProvider", "AzureExecutionProvider"
 REQUIRED = Choice(name="cuda", required=True)
 
@@ -65,6 +66,8 @@ def public(tmp_path: Path) -> tuple[ModelSpec, Path]:
         ("rocm", (ROCM, CPU), ROCM),
         ("rocm", (ROCM, MIGRAPHX, CPU), MIGRAPHX),
         ("openvino", (CUDA, OPENVINO, CPU), OPENVINO),
+        ("ncnn", (CUDA, OPENVINO, CPU), NCNN),
+        ("ncnn", (CUDA, CPU), CPU),
         ("coreml", (COREML, CPU), COREML),
         ("directml", (DIRECTML, CPU), DIRECTML),
     ],
@@ -204,4 +207,4 @@ def test_providers_have_names_that_people_know() -> None:
     assert labels([CUDA, AZURE, CPU]) == "CUDA (NVIDIA), CPU"
     assert label("XnnpackExecutionProvider") == "Xnnpack"
     assert label("") == ""
-    assert set(NAMES) == {"auto", "cpu", "cuda", "rocm", "openvino", "coreml", "directml"}
+    assert set(NAMES) == {"auto", "cpu", "cuda", "rocm", "openvino", "ncnn", "coreml", "directml"}

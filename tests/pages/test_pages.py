@@ -243,7 +243,7 @@ def test_system_says_what_models_run_on(service: PhotoService) -> None:
     said = plain(dashboard("system.py"))
     assert "Models run on" in said
     assert re.search(r"CPU \([^)]*u2netp", said)
-    assert re.search(r"chosen: auto · found: (OpenVINO \(CPU\), )?CPU", said)
+    assert re.search(r"chosen: auto · found: (OpenVINO \(CPU\), )?(ncnn \(CPU\), )?CPU", said)
     assert "provider" not in said
 
 

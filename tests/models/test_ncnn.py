@@ -1,0 +1,310 @@
+"""ncnn: the same masks as onnxruntime's, each operator as onnxruntime computes it, and what it cannot run."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from photoproc.errors import ModelError
+from photoproc.models import graphs, ncnn
+from photoproc.models.catalogue import CATALOGUE, ModelSpec
+from photoproc.models.forms import runs_on
+from photoproc.models.matting import Prediction
+from photoproc.models.ncnn import NcnnError, NcnnSession
+from photoproc.models.providers import CPU, NCNN, OPENVINO, Choice
+from photoproc.models.sessions import available, of_runtime, opened, session_options
+from tests.models import own_onnx
+from tests.models.support import weights_file
+from tests.models.test_network import placed as placed_custom
+from tests.models.test_openvino import in_bfloat16, ran
+
+CHOSEN = Choice(name="ncnn")
+SIDE = own_onnx.SIDE
+
+Node = tuple[str, Sequence[str], str, dict[str, Any]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "graphs"
+
+
+def network(
+    *nodes: Node,
+    kernels: Sequence[tuple[int, ...]] = (),
+    kind: int = TensorProto.FLOAT,
+    side: int | None = SIDE,
+) -> bytes:
+    """A network from x to y; its kernels are w0, w1 …, and each has a bias b0, b1 …"""
+    random = np.random.default_rng(0)
+    numbers = []
+    for place, shape in enumerate(kernels):
+        for name, of in ((f"w{place}", shape), (f"b{place}", shape[:1])):
+            values = random.normal(size=of).astype(helper.tensor_dtype_to_np_dtype(kind))
+            numbers.append(numpy_helper.from_array(values, name))
+    for name, several in (("none", []), ("twice", [1.0, 1.0, 2.0, 2.0]), ("half", [1.0, 1.0, 0.5, 0.5])):
+        numbers.append(numpy_helper.from_array(np.array(several, np.float32), name))
+    graph = helper.make_graph(
+        [helper.make_node(operator, given, [found], **more) for operator, given, found, more in nodes],
+        "made",
+        [helper.make_tensor_value_info("x", kind, [1, 3, side or "h", side or "w"])],
+        [helper.make_tensor_value_info("y", kind, None)],
+        numbers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def conv(given: str = "x", found: str = "y", number: int = 0, **more: Any) -> Node:
+    return "Conv", [given, f"w{number}", f"b{number}"], found, {"kernel_shape": [3, 3], **more}
+
+
+def resize(given: str, by: str, how: str, mode: str = "linear") -> Node:
+    return "Resize", [given, "none", by], "y", {"mode": mode, "coordinate_transformation_mode": how}
+
+
+SAME: dict[str, Any] = {"pads": [1, 1, 1, 1]}
+WIDE = (16, 3, 3, 3)
+MASK = (1, 16, 3, 3)
+
+CONVERTED: dict[str, bytes] = {
+    "Winograd": network(conv(found="a", **SAME), conv("a", number=1, **SAME), kernels=[WIDE, (16, 16, 3, 3)]),
+    "no bias": network(("Conv", ["x", "w0"], "y", SAME), kernels=[WIDE]),
+    "gaps": network(conv(dilations=[2, 3], pads=[2, 3, 2, 3]), kernels=[WIDE]),
+    "steps": network(conv(strides=[2, 1], **SAME), kernels=[WIDE]),
+    "uneven": network(conv(pads=[0, 1, 2, 3]), kernels=[WIDE]),
+    "not square": network(conv(kernel_shape=[1, 5], pads=[0, 2, 0, 2]), kernels=[(8, 3, 1, 5)]),
+    "groups": network(
+        conv(found="a", **SAME), conv("a", number=1, group=4, **SAME), kernels=[WIDE, (8, 4, 3, 3)]
+    ),
+    "ReLU": network(conv(found="a", **SAME), ("Relu", ["a"], "y", {}), kernels=[WIDE]),
+    "ReLU of what is used besides": network(
+        conv(found="a", **SAME), ("Relu", ["a"], "b", {}), ("Add", ["a", "b"], "y", {}), kernels=[WIDE]
+    ),
+    "ReLU of the picture": network(("Relu", ["x"], "y", {})),
+    "pool": network(("MaxPool", ["x"], "y", {"kernel_shape": [2, 2], "strides": [2, 2]})),
+    "pool, ceiling": network(
+        ("MaxPool", ["x"], "y", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}), side=31
+    ),
+    "pool, floor": network(("MaxPool", ["x"], "y", {"kernel_shape": [2, 2], "strides": [2, 2]}), side=31),
+    "pool, uneven": network(
+        ("MaxPool", ["x"], "y", {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]})
+    ),
+    "larger": network(resize("x", "twice", "half_pixel")),
+    "larger, PyTorch": network(resize("x", "twice", "pytorch_half_pixel")),
+    "smaller": network(resize("x", "half", "half_pixel")),
+    "corners": network(resize("x", "twice", "align_corners")),
+    "sum": network(conv(**SAME, found="a"), ("Sub", ["x", "a"], "y", {}), kernels=[(3, 3, 3, 3)]),
+    "product": network(conv(**SAME, found="a"), ("Mul", ["a", "x"], "y", {}), kernels=[(3, 3, 3, 3)]),
+    "one with itself": network(("Add", ["x", "x"], "y", {})),
+    "together": network(
+        conv(found="a", **SAME),
+        ("Concat", ["a", "x", "a"], "b", {"axis": 1}),
+        ("Sigmoid", ["b"], "y", {}),
+        kernels=[WIDE],
+    ),
+    "any size": network(conv(**SAME), kernels=[WIDE], side=None),
+}
+
+
+def both(data: bytes, folder: Path, side: int = SIDE) -> list[NDArray[Any]]:
+    """What ncnn and onnxruntime give."""
+    folder.mkdir(exist_ok=True)
+    weights, made = folder / "made.onnx", folder / "graph.param"
+    weights.write_bytes(data)
+    ncnn.convert(weights, made, input_wh=(side, side))
+    values = np.random.default_rng(1).normal(size=(1, 3, side, side))
+    sessions = NcnnSession(made, threads=1), opened(weights, session_options(1), [CPU])
+    # Of 64 bits for ncnn: what is converted for it has to live as long as its run.
+    return [
+        session.run(None, {"x": values.astype(kind)})[0]
+        for session, kind in zip(sessions, (np.float64, np.float32), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_an_operator_gives_what_it_gives_by_onnxruntime(name: str, folder: Path) -> None:
+    found, plain = both(CONVERTED[name], folder, 31 if name in ("pool, ceiling", "pool, floor") else SIDE)
+    assert found.shape == plain.shape
+    assert np.ptp(plain) > 0.5
+    assert np.abs(found - plain).max() < 1e-4 * np.ptp(plain)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        own_onnx.averaging(),
+        network(resize("x", "twice", "asymmetric", "nearest")),
+        network(resize("x", "twice", "half_pixel", "cubic")),
+        network(("Concat", ["x", "x"], "y", {"axis": 2})),
+        network(("Conv", ["x", "x"], "y", {})),
+        network(("Conv", ["x", "w0"], "y", {"auto_pad": "SAME_UPPER"}), kernels=[WIDE]),
+        network(("MaxPool", ["x"], "y", {"kernel_shape": [2, 2], "dilations": [2, 2]})),
+        network(conv(found="a", **SAME), ("Add", ["a", "b0"], "y", {}), kernels=[(SIDE, 3, 3, 3)]),
+        network(conv(**SAME), kernels=[WIDE], kind=TensorProto.FLOAT16),
+        b"no model",
+        b"",
+    ],
+    ids=["mean", "nearest", "cubic", "rows", "no kernel", "auto", "gaps", "row", "16 bits", "none", "empty"],
+)
+def test_what_is_not_converted_is_said(data: bytes, tmp_path: Path) -> None:
+    weights = tmp_path / "made.onnx"
+    weights.write_bytes(data)
+    with pytest.raises(NcnnError):
+        ncnn.convert(weights, tmp_path / "graph.param", input_wh=(SIDE, SIDE))
+    assert [file.name for file in tmp_path.iterdir()] == ["made.onnx"]
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ["u2netp", "u2net"])
+def test_the_real_models_give_the_masks_that_onnxruntime_gives(
+    name: str, model_dir: Path, folder: Path
+) -> None:
+    spec, path = CATALOGUE[name], weights_file(model_dir, name)
+    plain = ran(spec, path, folder, Choice(name="cpu"))
+    first, again = (ran(spec, path, folder, CHOSEN, threads=threads) for threads in (1, 2))
+    assert (plain.provider, first.provider, again.provider) == (CPU, NCNN, NCNN)
+    assert plain.mask.max() == 255
+    assert np.abs(first.mask.astype(int) - plain.mask).max() <= 1
+    assert np.array_equal(first.mask, again.mask), "it depends on the number of threads"
+    [place] = folder.glob("*ncnn*")
+    assert {file.name for file in place.iterdir()} == {
+        *("graph.param", "graph.bin", "graph.json", "sha256.json")
+    }
+
+
+def masked(tmp_path: Path, more: str = "") -> tuple[ModelSpec, Path]:
+    """A custom model that it runs."""
+    data = network(
+        conv(found="a", **SAME), conv("a", "m", 1, **SAME), ("Sigmoid", ["m"], "y", {}), kernels=[WIDE, MASK]
+    )
+    return placed_custom(tmp_path, data, own_onnx.TOML + more)
+
+
+def test_what_it_cannot_run_is_onnxruntimes_and_is_looked_at_once(tmp_path: Path, folder: Path) -> None:
+    spec, path = placed_custom(tmp_path, own_onnx.averaging())
+    assert ran(spec, path, folder, CHOSEN).provider == CPU
+    [place] = folder.glob("*ncnn*")
+    assert [file.name for file in place.iterdir()] == ["sha256.json"]
+    made = (place / "sha256.json").stat().st_mtime_ns
+    assert ran(spec, path, folder, CHOSEN).provider == CPU
+    assert (place / "sha256.json").stat().st_mtime_ns == made
+    with pytest.raises(ModelError, match="ncnn cannot run it"):
+        ran(spec, path, folder, Choice(name="ncnn", required=True))
+
+
+def test_what_gives_another_mask_is_onnxruntimes(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrongly(weights: Path, file: Path, *, input_wh: tuple[int, int]) -> None:
+        right(weights, file, input_wh=input_wh)
+        file.write_text(file.read_text().replace("Sigmoid", "ReLU"))
+
+    spec, path = masked(tmp_path)
+    right: Callable[..., None] = ncnn.convert
+    with monkeypatch.context() as now:
+        now.setattr(ncnn, "convert", wrongly)
+        assert ran(spec, path, folder, CHOSEN).provider == CPU
+    [place] = folder.glob("*ncnn*")
+    assert [file.name for file in place.iterdir()] == ["sha256.json"]
+    assert ran(spec, path, folder / "another", CHOSEN).provider == NCNN
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [("graph.param", "cut short"), ("graph.bin", "changed"), ("graph.json", "gone")]
+)
+def test_a_damaged_one_is_made_again(name: str, how: str, tmp_path: Path, folder: Path) -> None:
+    spec, path = masked(tmp_path)
+    made = graphs.prepared(path, spec, folder, provider=NCNN)
+    assert made is not None
+    file = made.with_name(name)
+    data = file.read_bytes()
+    if how == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(data[: len(data) // 2] if how == "cut short" else data[:-9] + bytes(9))
+    assert not graphs._is_whole(made.parent)
+    assert graphs.prepared(path, spec, folder, provider=NCNN) == made
+    assert ran(spec, path, folder, CHOSEN).provider == NCNN
+
+
+@pytest.mark.parametrize("name", ["graph.param", "graph.bin", "graph.json"])
+def test_what_cannot_be_loaded_is_an_error_of_the_model(name: str, tmp_path: Path, folder: Path) -> None:
+    spec, path = masked(tmp_path)
+    made = graphs.prepared(path, spec, folder, provider=NCNN)
+    assert made is not None
+    made.with_name(name).unlink()
+    with pytest.raises(NcnnError) as raised:
+        NcnnSession(made, threads=1)
+    assert of_runtime(raised.value)
+
+
+def test_a_run_that_cannot_be_is_an_error_of_the_model(tmp_path: Path, folder: Path) -> None:
+    spec, path = masked(tmp_path)
+    made = graphs.prepared(path, spec, folder, provider=NCNN)
+    assert made is not None
+    session = NcnnSession(made, threads=1)
+    [given], [found] = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.type, given.shape) == ("x", "tensor(float)", [1, 3, SIDE, SIDE])
+    assert (found.name, found.shape) == ("y", [1, 1, SIDE, SIDE])
+    values = np.zeros((1, 3, SIDE, SIDE), np.float32)
+    for outputs, of in ((["y"], {"x": values[..., 1:]}), (["z"], {"x": values}), (["y"], {"z": values})):
+        with pytest.raises(NcnnError) as raised:
+            session.run(outputs, of)
+        assert of_runtime(raised.value)
+
+
+def test_forms_in_bfloat16_stay_openvinos(tmp_path: Path, folder: Path) -> None:
+    spec, path = masked(tmp_path)
+    found: Prediction = ran(in_bfloat16(spec), path, folder, Choice(name="ncnn", required=True))
+    assert found.provider == OPENVINO
+    assert not CHOSEN.is_passed_over(OPENVINO, available())
+    assert CHOSEN.is_passed_over(CPU, available())
+
+
+@pytest.mark.parametrize("missing", ["ncnn", "onnx"])
+def test_where_a_package_is_not_installed_that_is_said(
+    missing: str, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, path = masked(tmp_path)
+    monkeypatch.setattr("photoproc.models.sessions.version_of", lambda of: "" if of == missing else "1")
+    assert NCNN not in available()
+    assert ran(spec, path, folder, CHOSEN).provider == CPU
+    with pytest.raises(ModelError, match="ncnn or onnx is not installed") as raised:
+        ran(spec, path, folder, Choice(name="ncnn", required=True))
+    assert "pip install ncnn onnx" in raised.value.problem.advice
+
+
+def test_what_was_measured_of_a_form_ends_with_another_ncnn_where_that_is_chosen() -> None:
+    assert "ncnn 1" in runs_on(1, CHOSEN)
+    assert "ncnn" not in runs_on(1)
+
+
+_MEMORY = """
+import sys
+from pathlib import Path
+import numpy as np
+from photoproc.models.ncnn import NcnnSession
+session = NcnnSession(Path(sys.argv[1]), threads=1)
+given = {session.get_inputs()[0].name: np.zeros((1, 3, 320, 320), np.float32)}
+for session.lean in (False, True):
+    session.run(None, given)
+    status = open("/proc/self/status").read().splitlines()
+    print(next(line.split()[1] for line in status if line.startswith("RssAnon:")))
+"""
+
+
+@pytest.mark.models
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_lean_run_gives_its_memory_back(model_dir: Path, tmp_path: Path) -> None:
+    made = tmp_path / "graph.param"
+    ncnn.convert(weights_file(model_dir, "u2netp"), made, input_wh=(320, 320))
+    told = subprocess.check_output([sys.executable, "-c", _MEMORY, str(made)], text=True, timeout=120)
+    plain, lean = (int(line) / 1024 for line in told.split())
+    assert lean < plain - 80
