@@ -44,6 +44,9 @@ _ROOM = 4
 """None is made where the disk has less free than so many times the weights."""
 _LEAST_MAPPED_BYTES = 1024
 _UNFINISHED_S = 3600.0
+_DEATHS = 2
+"""Where so many processes died while they prepared a model, none tries again for that long: a task has three
+attempts, so its photo is not lost to that."""
 _PATIENCE_S = 60.0
 """So long another process is waited for that prepares one; then the weights themselves are loaded."""
 _FARTHEST = 1 / 255
@@ -135,6 +138,8 @@ def _make(weights: Path, place: Path, write: Callable[[Path, Path], None]) -> No
     _forget(folder)
     if shutil.disk_usage(folder).free < _ROOM * weights.stat().st_size:
         raise OSError("too little room")
+    if len(list(folder.glob(f".{place.name}-*"))) >= _DEATHS:  # others wait, so whoever left these has died
+        raise OSError("it died of this model")
     part = folder / f".{place.name}-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     try:

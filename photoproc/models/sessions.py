@@ -79,7 +79,7 @@ def opened(
         return OpenVinoSession(path, threads=options.intra_op_num_threads, precision=precision)
     if path.suffix == ncnn.SUFFIX:
         return NcnnSession(path, threads=options.intra_op_num_threads)
-    providers = [one for one in providers if one not in PACKAGES]
+    providers = [one for one in providers if one not in tuple(PACKAGES)]
     return Session(onnxruntime.InferenceSession(str(path), options, providers=providers), batched=batched)
 
 

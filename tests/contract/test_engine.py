@@ -555,6 +555,11 @@ def test_large_blocks_of_children_are_in_huge_pages(make: Make) -> None:
     assert finish(engine, engine.submit(acts.huge_pages_mb)) >= 60
 
 
+def test_threads_of_children_that_wait_for_each_other_sleep(make: Make) -> None:
+    engine = make()
+    assert finish(engine, engine.submit(acts.variable, "OMP_WAIT_POLICY")) == "PASSIVE"
+
+
 def test_warming_up_reaches_every_child_before_its_first_call(make: Make, tmp_path: Path) -> None:
     engine = make(2)
     engine.start(partial(acts.sign_in, tmp_path))

@@ -143,6 +143,11 @@ def threads() -> str:
     return os.environ["OMP_NUM_THREADS"]
 
 
+def variable(name: str) -> str | None:
+    """A variable of this process's environment."""
+    return os.environ.get(name)
+
+
 def huge_pages_mb() -> int:
     """How much of 64 MB of this process's memory is in huge pages (Linux)."""
     held = bytearray(64 << 20)

@@ -1,5 +1,6 @@
 """ncnn: the same masks as onnxruntime's, each operator as onnxruntime computes it, and what it cannot run."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -214,6 +215,29 @@ def test_what_gives_another_mask_is_onnxruntimes(
     [place] = folder.glob("*ncnn*")
     assert [file.name for file in place.iterdir()] == ["sha256.json"]
     assert ran(spec, path, folder / "another", CHOSEN).provider == NCNN
+
+
+_DIES = """
+import os, sys
+from pathlib import Path
+from photoproc.models import graphs, ncnn
+from photoproc.models.providers import NCNN
+from tests.models.test_ncnn import masked
+ncnn.convert = lambda *_, **__: os.abort()
+print(graphs.prepared(*reversed(masked(Path(sys.argv[1]))), Path(sys.argv[2]), provider=NCNN))
+"""
+
+
+def test_a_model_that_kills_whoever_prepares_it_does_so_twice(tmp_path: Path, folder: Path) -> None:
+    command = [sys.executable, "-c", _DIES, str(tmp_path), str(folder)]
+    ended = [subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(3)]
+    assert [one.returncode for one in ended] == [-6, -6, 0]
+    assert ended[2].stdout == "None\n"
+    spec, path = masked(tmp_path)
+    assert ran(spec, path, folder, CHOSEN).provider == CPU
+    for left in folder.glob(".*ncnn*"):  # an hour later
+        os.utime(left, (0, 0))
+    assert ran(spec, path, folder, CHOSEN).provider == NCNN
 
 
 @pytest.mark.parametrize(

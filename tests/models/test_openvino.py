@@ -209,7 +209,7 @@ def test_what_kept_it_from_being_looked_at_says_nothing_of_the_model(
 
     spec, path = placed_custom(tmp_path, own_onnx.averaging())
     with monkeypatch.context() as now:
-        now.setattr(graphs, "convert", fails)
+        now.setattr(openvino, "convert", fails)
         assert ran(spec, path, folder, CHOSEN).provider == CPU
         assert not list(folder.glob("*openvino*"))
     assert ran(spec, path, folder, CHOSEN).provider == OPENVINO
