@@ -21,6 +21,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import onnxruntime
@@ -31,10 +32,10 @@ from photoproc import machine
 from photoproc.models import ncnn, openvino
 from photoproc.models.catalogue import ModelSpec
 from photoproc.models.checksums import digest
-from photoproc.models.ncnn import NcnnError
+from photoproc.models.ncnn import NotConvertedError
 from photoproc.models.onnx_file import free_batch, has_fixed_batch
 from photoproc.models.openvino import OpenVinoError
-from photoproc.models.providers import CPU, OPENVINO, PACKAGES, version_of
+from photoproc.models.providers import CPU, NCNN, OPENVINO, PACKAGES, version_of
 from photoproc.models.sessions import of_runtime, opened, out_of_memory, session_options
 
 _GRAPH, _NUMBERS, _SUMS = "graph.onnx", "weights.bin", "sha256.json"
@@ -45,7 +46,7 @@ _ROOM = 4
 _LEAST_MAPPED_BYTES = 1024
 _UNFINISHED_S = 3600.0
 _DEATHS = 2
-"""Where so many processes died while they prepared a model, none tries again for that long: a task has three
+"""Where so many processes died while they converted a model, none tries again for that long: a task has three
 attempts, so its photo is not lost to that."""
 _PATIENCE_S = 60.0
 """So long another process is waited for that prepares one; then the weights themselves are loaded."""
@@ -63,7 +64,10 @@ def prepared(weights: Path, spec: ModelSpec, folder: Path, *, provider: str = CP
     them are for whoever does that.
     """
     if provider in PACKAGES:
-        place = folder / f"{spec.weights_id}-{PACKAGES[provider][0]}-{_what_runs(_used(spec))}"
+        used, library = _used(spec), PACKAGES[provider][0]
+        if provider == NCNN:
+            used += f" {ncnn.FORM}"
+        place = folder / f"{spec.weights_id}-{library}-{_what_runs(used, library)}"
         name = f"graph{openvino.SUFFIX if provider == OPENVINO else ncnn.SUFFIX}"
         return _kept(place, weights, partial(_convert, spec=spec, name=name), name)
     return _kept(folder / f"{spec.weights_id}-{_what_runs()}", weights, _prepare)
@@ -95,15 +99,14 @@ def _used(spec: ModelSpec) -> str:
 
 
 @cache
-def _what_runs(used: str = "") -> str:
+def _what_runs(used: str = "", library: str = "openvino") -> str:
     """A short name of the versions of what runs models, of the processor's abilities, and of the rest."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
     able = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-    versions = [onnxruntime.__version__, *(version_of(library) for library, *_ in PACKAGES.values())]
-    told = f"{' '.join(versions)} {platform.machine()} {able} {used}"
+    told = f"{onnxruntime.__version__} {version_of(library)} {platform.machine()} {able} {used}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -138,10 +141,7 @@ def _make(weights: Path, place: Path, write: Callable[[Path, Path], None]) -> No
     _forget(folder)
     if shutil.disk_usage(folder).free < _ROOM * weights.stat().st_size:
         raise OSError("too little room")
-    if len(list(folder.glob(f".{place.name}-*"))) >= _DEATHS:  # others wait, so whoever left these has died
-        raise OSError("it died of this model")
-    part = folder / f".{place.name}-{os.getpid()}"
-    shutil.rmtree(part, ignore_errors=True)
+    part = folder / f".{place.name}-{uuid4().hex}"
     try:
         part.mkdir(mode=0o700)
         write(weights, part)
@@ -166,9 +166,12 @@ def _prepare(weights: Path, part: Path) -> None:
 def _convert(weights: Path, part: Path, *, spec: ModelSpec, name: str) -> None:
     """Nothing is written where the runtime cannot run this model, or does not give what onnxruntime gives.
 
-    Raises OpenVinoError, MemoryError or OSError where that could not be found out: for want of memory, room
-    or a library.
+    Raises OpenVinoError, NcnnError, MemoryError or OSError where that could not be found out: for want of
+    memory, room or a library, or because processes died of it.
     """
+    unfinished = part.parent.glob(f"{part.name.rpartition('-')[0]}-*")  # one at a time: of who died, and this
+    if len(list(unfinished)) > _DEATHS:
+        raise OSError(f"{_DEATHS} processes died of it")
     try:
         if name.endswith(openvino.SUFFIX):
             openvino.convert(weights, part / name)
@@ -178,7 +181,9 @@ def _convert(weights: Path, part: Path, *, spec: ModelSpec, name: str) -> None:
         machine.trim()  # before it is loaded once more
         if _alike(found, _seen(opened(weights, session_options(1), [CPU]), spec)):
             return
-    except (OpenVinoError, NcnnError) as error:
+    except NotConvertedError:
+        pass
+    except OpenVinoError as error:
         if out_of_memory(error):
             raise
     for file in part.iterdir():
@@ -210,6 +215,7 @@ def _forget(folder: Path) -> None:
     """Remove what is used no more, and what a process that ended left unfinished."""
     used = sorted(((place.stat().st_mtime, place) for place in folder.iterdir()), reverse=True)
     old = time.time() - _UNFINISHED_S
-    for count, (at, place) in enumerate(used):
-        if count >= _KEPT or (place.name.startswith(".") and at < old):
-            shutil.rmtree(place, ignore_errors=True)
+    finished = [place for _, place in used if not place.name.startswith(".")]
+    unfinished = [place for at, place in used if place.name.startswith(".") and at < old]
+    for place in (*finished[_KEPT:], *unfinished):
+        shutil.rmtree(place, ignore_errors=True)

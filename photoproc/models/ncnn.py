@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,24 @@ SUFFIX = ".param"
 """What the file of a network in ncnn's own form ends with; `.bin` beside it has its numbers, and `.json` the
 names that its inputs and outputs had."""
 
+FORM = 1
+"""Counted up when another form is written, or other networks are converted."""
+
 _MAGIC = 7767517
 _NO_MEMORY = -100
 """What ncnn returns where it was given no memory."""
+_LEAST_OPSET = 11
+"""Before, Resize was another operator."""
 _BINARY = {"Add": 0, "Sub": 1, "Mul": 2}
 _RELU = 1
 
 
 class NcnnError(RuntimeError):
-    """ncnn cannot load a network, or run it, or it has an operator that is not converted."""
+    """ncnn cannot load a network, or run it; for want of memory as well, which it does not always say."""
+
+
+class NotConvertedError(NcnnError):
+    """A network has an operator that is not converted, or is none."""
 
 
 class NcnnSession:
@@ -52,10 +62,9 @@ class NcnnSession:
         except (ImportError, OSError, ValueError) as error:
             raise NcnnError(str(error)) from error
         self._mat, self._network = ncnn.Mat, ncnn.Net()
-        self._pools = ncnn.PoolAllocator(), ncnn.PoolAllocator()
         options = self._network.opt
         options.num_threads = threads
-        options.blob_allocator, options.workspace_allocator = self._pools
+        options.blob_allocator, options.workspace_allocator = _pools()
         for fewer in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
             setattr(options, f"use_{fewer}", False)
         _checked(self._network.load_param(str(path)), "load the network")
@@ -82,7 +91,7 @@ class NcnnSession:
         finally:
             del extractor
             if self.lean:
-                for pool in self._pools:
+                for pool in _pools():
                     pool.clear()
                 machine.trim()
         return found
@@ -108,21 +117,25 @@ class NcnnSession:
 def convert(weights: Path, file: Path, *, input_wh: tuple[int, int]) -> None:
     """Write an ONNX file that sees pictures of this size in ncnn's own form.
 
-    Raises NcnnError where it has what is not converted; OSError where it cannot be written, or is not there
-    itself, or the package onnx is not.
+    Raises NotConvertedError where it has what is not converted; where that cannot be found out NcnnError,
+    MemoryError, or OSError: it cannot be written, or is not there itself, or the package onnx is not.
     """
     try:
         graph = _folded(weights, file.with_suffix(".onnx"), input_wh)
     except ImportError as error:
         raise OSError(f"onnx cannot be loaded: {error}") from error
-    made = _Written(graph)
-    for node in graph.node:
-        made.add(node)
-    file.write_text(made.text())
+    try:
+        made = _Written(graph)
+        for node in graph.node:
+            made.add(node)
+        text, told = made.text(), made.told()
+    except (LookupError, ValueError, TypeError) as error:
+        raise NotConvertedError(f"it is put together in a way that is not converted: {error!r}") from error
+    file.write_text(text)
     with file.with_suffix(".bin").open("xb") as numbers:
         for part in made.numbers:
             numbers.write(part)
-    file.with_suffix(".json").write_text(json.dumps(made.told()))
+    file.with_suffix(".json").write_text(json.dumps(told))
 
 
 def _folded(weights: Path, file: Path, input_wh: tuple[int, int]) -> Any:
@@ -142,12 +155,15 @@ def _folded(weights: Path, file: Path, input_wh: tuple[int, int]) -> Any:
         options.optimized_model_filepath = str(file)
         options.log_severity_level = 3
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        if any(one.domain in ("", "ai.onnx") and one.version < _LEAST_OPSET for one in model.opset_import):
+            raise NotConvertedError("its operators are of an old kind")
         del model
         return onnx.shape_inference.infer_shapes(onnx.load(file)).graph
-    except OSError:
+    except (OSError, MemoryError, NcnnError):
         raise
     except Exception as error:  # protobuf's, onnx's and onnxruntime's have no common kind
-        raise NcnnError(str(error)) from error
+        kind = NcnnError if type(error).__module__.startswith("onnxruntime") else NotConvertedError
+        raise kind(str(error)) from error
     finally:
         file.unlink(missing_ok=True)
 
@@ -184,6 +200,9 @@ class _Written:
     def add(self, node: Any) -> None:
         """One operator more. Raises NcnnError where it is none of those that are converted."""
         given = [name for name in node.input if name and name not in self._constants]
+        known = node.op_type in ("Conv", "Resize")  # which have constants
+        if len(node.output) != 1 or not given or (len(given) != len(node.input) and not known):
+            raise _not_converted(node)
         [found] = node.output
         layer = _Layer(kind=node.op_type, given=given, found=found)
         shapes = [self._shapes.get(name, []) for name in (*given, found)]
@@ -254,18 +273,37 @@ class _Written:
         top, left, bottom, right = self._number(node, "pads", [0, 0, 0, 0])
         if window.pop(2) != 1 or window.pop(12) != 1:
             raise _not_converted(node)
-        whole = 0 if self._number(node, "ceil_mode", 0) else 1
+        ceiling = bool(self._number(node, "ceil_mode", 0))
+        for side, over, first, last in zip(
+            self._shapes[layer.given[0]][2:], (10, 0), (top, left), (bottom, right), strict=True
+        ):
+            steps = -(-(side + first + last - window[1 + over]) // window[3 + over])
+            if ceiling and steps * window[3 + over] >= side + first:  # onnxruntime leaves such a window out
+                raise _not_converted(node)
         layer.kind = "Pooling"
         layer.numbers = {0: 0, 1: window[1], 11: window[11], 2: window[3], 12: window[13]}
-        layer.numbers |= {3: left, 13: top, 14: right, 15: bottom, 5: whole}
+        layer.numbers |= {3: left, 13: top, 14: right, 15: bottom, 5: int(not ceiling)}
 
     def _resized(self, node: Any, layer: _Layer) -> None:
         how = self._number(node, "coordinate_transformation_mode", "half_pixel")
-        linear = self._number(node, "mode", "nearest") == "linear"
-        height, width = self._shapes[layer.found][2:]
-        halves = how == "half_pixel" or (how == "pytorch_half_pixel" and min(height, width) > 1)
-        if not linear or not (halves or how == "align_corners"):
+        [before, after] = (self._shapes[name] for name in (layer.given[0], layer.found))
+        halves = how == "half_pixel" or (how == "pytorch_half_pixel" and min(after[2:]) > 1)
+        usual = all(
+            self._number(node, name, value) == value
+            for name, value in (("mode", "linear"), ("antialias", 0), ("keep_aspect_ratio_policy", "stretch"))
+        )
+        factors = self._constants.get(node.input[2]) if len(node.input) > 2 else None
+        scales = [] if factors is None else self._array(factors).tolist()
+        exact = all(old * scale == new for old, scale, new in zip(before, scales, after, strict=bool(scales)))
+        if (
+            len(layer.given) != 1
+            or before[:2] != after[:2]
+            or not usual
+            or "mode" not in (one.name for one in node.attribute)  # else nearest
+            or not (how == "align_corners" or (halves and exact))
+        ):
             raise _not_converted(node)
+        height, width = after[2:]
         layer.kind = "Interp"
         layer.numbers = {0: 2, 3: height, 4: width, 6: int(how == "align_corners")}
 
@@ -300,6 +338,14 @@ class _Written:
         return {**each, "blobs": self._blobs}
 
 
+@cache
+def _pools() -> tuple[Any, Any]:
+    """What the runs of all sessions take their memory from, and keep for the next."""
+    import ncnn
+
+    return ncnn.PoolAllocator(), ncnn.PoolAllocator()
+
+
 def _line(kind: str, name: str, given: list[str], found: list[str], numbers: list[str]) -> str:
     return " ".join([kind, name, str(len(given)), str(len(found)), *given, *found, *numbers])
 
@@ -308,8 +354,8 @@ def _tensors(graph: Any) -> dict[str, Any]:
     return {one.name: one for one in graph.initializer}
 
 
-def _not_converted(node: Any) -> NcnnError:
-    return NcnnError(f"{node.op_type} is not converted as it is used here")
+def _not_converted(node: Any) -> NotConvertedError:
+    return NotConvertedError(f"{node.op_type} is not converted as it is used here")
 
 
 def _checked(code: int, what: str) -> None:

@@ -179,7 +179,7 @@ def test_those_used_last_stay_and_what_was_left_unfinished_goes(weights: Path, f
     place = graphs.prepared(weights, SMALL, folder)
     assert place is not None
     kept = {path.name for path in folder.iterdir()}
-    assert kept == {place.parent.name, ".half-2", *(f"old-{number}" for number in range(5, 12))}
+    assert kept == {place.parent.name, ".half-2", *(f"old-{number}" for number in range(4, 12))}
 
 
 def test_another_processor_or_version_has_its_own(

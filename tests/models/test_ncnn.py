@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -17,7 +18,7 @@ from photoproc.models import graphs, ncnn
 from photoproc.models.catalogue import CATALOGUE, ModelSpec
 from photoproc.models.forms import runs_on
 from photoproc.models.matting import Prediction
-from photoproc.models.ncnn import NcnnError, NcnnSession
+from photoproc.models.ncnn import NcnnError, NcnnSession, NotConvertedError
 from photoproc.models.providers import CPU, NCNN, OPENVINO, Choice
 from photoproc.models.sessions import available, of_runtime, opened, session_options
 from tests.models import own_onnx
@@ -27,6 +28,14 @@ from tests.models.test_openvino import in_bfloat16, ran
 
 CHOSEN = Choice(name="ncnn")
 SIDE = own_onnx.SIDE
+
+SCALES: dict[str, list[float]] = {
+    "none": [],
+    "twice": [1, 1, 2, 2],
+    "half": [1, 1, 0.5, 0.5],
+    "about": [1, 1, 2.005, 2.005],
+    "channels": [1, 2, 2, 1],
+}
 
 Node = tuple[str, Sequence[str], str, dict[str, Any]]
 
@@ -40,25 +49,29 @@ def network(
     *nodes: Node,
     kernels: Sequence[tuple[int, ...]] = (),
     kind: int = TensorProto.FLOAT,
-    side: int | None = SIDE,
+    sides: tuple[int | str, int | str] = (SIDE, SIDE),
+    outputs: Sequence[str] = ("y",),
+    constant: NDArray[Any] | None = None,
+    opset: int = 17,
 ) -> bytes:
-    """A network from x to y; its kernels are w0, w1 …, and each has a bias b0, b1 …"""
+    """A network from x to y; its kernels are w0, w1 …, and each has a bias b0, b1 …; and a constant c."""
     random = np.random.default_rng(0)
     numbers = []
     for place, shape in enumerate(kernels):
         for name, of in ((f"w{place}", shape), (f"b{place}", shape[:1])):
             values = random.normal(size=of).astype(helper.tensor_dtype_to_np_dtype(kind))
             numbers.append(numpy_helper.from_array(values, name))
-    for name, several in (("none", []), ("twice", [1.0, 1.0, 2.0, 2.0]), ("half", [1.0, 1.0, 0.5, 0.5])):
+    for name, several in SCALES.items():
         numbers.append(numpy_helper.from_array(np.array(several, np.float32), name))
+    numbers += [] if constant is None else [numpy_helper.from_array(constant, "c")]
     graph = helper.make_graph(
         [helper.make_node(operator, given, [found], **more) for operator, given, found, more in nodes],
         "made",
-        [helper.make_tensor_value_info("x", kind, [1, 3, side or "h", side or "w"])],
-        [helper.make_tensor_value_info("y", kind, None)],
+        [helper.make_tensor_value_info("x", kind, [1, 3, *sides])],
+        [helper.make_tensor_value_info(name, kind, None) for name in outputs],
         numbers,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     return bytes(model.SerializeToString())
 
 
@@ -91,9 +104,11 @@ CONVERTED: dict[str, bytes] = {
     "ReLU of the picture": network(("Relu", ["x"], "y", {})),
     "pool": network(("MaxPool", ["x"], "y", {"kernel_shape": [2, 2], "strides": [2, 2]})),
     "pool, ceiling": network(
-        ("MaxPool", ["x"], "y", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}), side=31
+        ("MaxPool", ["x"], "y", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}), sides=(31, 46)
     ),
-    "pool, floor": network(("MaxPool", ["x"], "y", {"kernel_shape": [2, 2], "strides": [2, 2]}), side=31),
+    "pool, floor": network(
+        ("MaxPool", ["x"], "y", {"kernel_shape": [2, 2], "strides": [2, 2]}), sides=(31, 46)
+    ),
     "pool, uneven": network(
         ("MaxPool", ["x"], "y", {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]})
     ),
@@ -110,31 +125,50 @@ CONVERTED: dict[str, bytes] = {
         ("Sigmoid", ["b"], "y", {}),
         kernels=[WIDE],
     ),
-    "any size": network(conv(**SAME), kernels=[WIDE], side=None),
+    "from the end": network(("Concat", ["x", "x"], "y", {"axis": -3})),
+    "any size": network(conv(**SAME), kernels=[WIDE], sides=("h", "w")),
+    "outputs, one of them used": network(
+        conv(found="a", **SAME),
+        conv("a", "y", **SAME),
+        kernels=[(3, 3, 3, 3)],
+        outputs=("y", "a"),
+    ),
+    "not square, all of it": network(
+        conv(found="a", strides=[1, 2], pads=[1, 0, 0, 2]),
+        ("MaxPool", ["a"], "b", {"kernel_shape": [3, 2], "strides": [2, 1]}),
+        resize("b", "twice", "half_pixel"),
+        kernels=[WIDE],
+        sides=(46, 31),
+    ),
 }
 
 
-def both(data: bytes, folder: Path, side: int = SIDE) -> list[NDArray[Any]]:
+def both(data: bytes, folder: Path) -> list[list[NDArray[Any]]]:
     """What ncnn and onnxruntime give."""
     folder.mkdir(exist_ok=True)
     weights, made = folder / "made.onnx", folder / "graph.param"
     weights.write_bytes(data)
-    ncnn.convert(weights, made, input_wh=(side, side))
-    values = np.random.default_rng(1).normal(size=(1, 3, side, side))
-    sessions = NcnnSession(made, threads=1), opened(weights, session_options(1), [CPU])
+    plain = opened(weights, session_options(1), [CPU])
+    height, width = (side if isinstance(side, int) else SIDE for side in plain.get_inputs()[0].shape[2:])
+    ncnn.convert(weights, made, input_wh=(width, height))
+    values = np.random.default_rng(1).normal(size=(1, 3, height, width))
     # Of 64 bits for ncnn: what is converted for it has to live as long as its run.
     return [
-        session.run(None, {"x": values.astype(kind)})[0]
-        for session, kind in zip(sessions, (np.float64, np.float32), strict=True)
+        session.run(None, {"x": values.astype(kind)})
+        for session, kind in ((NcnnSession(made, threads=1), np.float64), (plain, np.float32))
     ]
 
 
 @pytest.mark.parametrize("name", CONVERTED)
 def test_an_operator_gives_what_it_gives_by_onnxruntime(name: str, folder: Path) -> None:
-    found, plain = both(CONVERTED[name], folder, 31 if name in ("pool, ceiling", "pool, floor") else SIDE)
-    assert found.shape == plain.shape
-    assert np.ptp(plain) > 0.5
-    assert np.abs(found - plain).max() < 1e-4 * np.ptp(plain)
+    for found, plain in zip(*both(CONVERTED[name], folder), strict=True):
+        assert found.shape == plain.shape
+        assert np.ptp(plain) > 0.5
+        assert np.abs(found - plain).max() < 1e-4 * np.ptp(plain)
+
+
+def pool(**more: Any) -> Node:
+    return "MaxPool", ["x"], "y", {"kernel_shape": [2, 2], **more}
 
 
 @pytest.mark.parametrize(
@@ -143,21 +177,35 @@ def test_an_operator_gives_what_it_gives_by_onnxruntime(name: str, folder: Path)
         own_onnx.averaging(),
         network(resize("x", "twice", "asymmetric", "nearest")),
         network(resize("x", "twice", "half_pixel", "cubic")),
+        network(("Resize", ["x", "twice"], "y", {"mode": "linear"}), opset=10),
+        network(resize("x", "about", "half_pixel")),
+        network(resize("x", "channels", "half_pixel")),
+        network(
+            ("Resize", ["x", "none", "half"], "y", {"mode": "linear", "antialias": 1}),
+            opset=18,
+        ),
         network(("Concat", ["x", "x"], "y", {"axis": 2})),
+        network(("Concat", ["x", "c"], "y", {"axis": 1}), constant=np.ones((1, 2, SIDE, SIDE), np.float32)),
         network(("Conv", ["x", "x"], "y", {})),
         network(("Conv", ["x", "w0"], "y", {"auto_pad": "SAME_UPPER"}), kernels=[WIDE]),
-        network(("MaxPool", ["x"], "y", {"kernel_shape": [2, 2], "dilations": [2, 2]})),
+        network(pool(dilations=[2, 2])),
+        network(pool(kernel_shape=[1, 1], strides=[2, 2], ceil_mode=1)),
+        network(("Split", ["x"], "y", {"axis": 2}), opset=11),
         network(conv(found="a", **SAME), ("Add", ["a", "b0"], "y", {}), kernels=[(SIDE, 3, 3, 3)]),
+        network(("Relu", ["c"], "y", {}), constant=np.ones((1, 1, SIDE, SIDE), np.float32)),
         network(conv(**SAME), kernels=[WIDE], kind=TensorProto.FLOAT16),
         b"no model",
         b"",
     ],
-    ids=["mean", "nearest", "cubic", "rows", "no kernel", "auto", "gaps", "row", "16 bits", "none", "empty"],
+    ids=[
+        *("mean", "nearest", "cubic", "old", "about", "channels", "antialias", "rows", "constant"),
+        *("no kernel", "auto", "gaps", "beyond", "one part", "row", "no picture", "16 bits", "none", "empty"),
+    ],
 )
 def test_what_is_not_converted_is_said(data: bytes, tmp_path: Path) -> None:
     weights = tmp_path / "made.onnx"
     weights.write_bytes(data)
-    with pytest.raises(NcnnError):
+    with pytest.raises(NotConvertedError):
         ncnn.convert(weights, tmp_path / "graph.param", input_wh=(SIDE, SIDE))
     assert [file.name for file in tmp_path.iterdir()] == ["made.onnx"]
 
@@ -198,6 +246,24 @@ def test_what_it_cannot_run_is_onnxruntimes_and_is_looked_at_once(tmp_path: Path
     assert (place / "sha256.json").stat().st_mtime_ns == made
     with pytest.raises(ModelError, match="ncnn cannot run it"):
         ran(spec, path, folder, Choice(name="ncnn", required=True))
+
+
+@pytest.mark.parametrize(
+    "error", [NcnnError("ncnn could not load the numbers (-1)"), MemoryError(), OSError()], ids=repr
+)
+def test_what_kept_it_from_being_looked_at_says_nothing_of_the_model(
+    error: Exception, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    spec, path = masked(tmp_path)
+    for module, name in ((ncnn, "convert"), (onnx, "load")):
+        with monkeypatch.context() as now:
+            now.setattr(module, name, fails)
+            assert ran(spec, path, folder, CHOSEN).provider == CPU
+    assert not list(folder.glob("*ncnn*"))
+    assert ran(spec, path, folder, CHOSEN).provider == NCNN
 
 
 def test_what_gives_another_mask_is_onnxruntimes(
@@ -284,6 +350,7 @@ def test_a_run_that_cannot_be_is_an_error_of_the_model(tmp_path: Path, folder: P
         assert of_runtime(raised.value)
 
 
+@pytest.mark.skipif(OPENVINO not in available(), reason="there is no OpenVINO for this kind of machine")
 def test_forms_in_bfloat16_stay_openvinos(tmp_path: Path, folder: Path) -> None:
     spec, path = masked(tmp_path)
     found: Prediction = ran(in_bfloat16(spec), path, folder, Choice(name="ncnn", required=True))
