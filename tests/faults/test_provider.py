@@ -1,13 +1,16 @@
-"""A server that is to run models on CUDA, without one and where onnxruntime pretends to have it."""
+"""A server that is to run models on CUDA, without it or by an onnxruntime that pretends; and on ncnn."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from photoproc.jobs import Task, TaskState
+from photoproc.models.providers import NCNN
 from tests.pretended import CPU, CUDA, PATH
 from tests.server import ROOT, Server, serving, submit
 from tests.waiting import until
@@ -55,6 +58,23 @@ def test_elsewhere_it_runs_on_the_cpu_and_the_log_says_so(model_dir: Path, tmp_p
     task, log = run(model_dir, tmp_path, "fails", 0)
     assert (task.state, task.provider) == (TaskState.DONE, CPU)
     assert "event=provider_not_used" in log
+
+
+@pytest.mark.models
+def test_ncnn_runs_a_model_of_a_real_server_and_its_task_says_so(model_dir: Path, tmp_path: Path) -> None:
+    cutouts = {}
+    for provider, wanted in (("cpu", CPU), ("ncnn", NCNN)):
+        folder = tmp_path / provider
+        job_id = submit(folder, 1)
+        with serving(folder, model_dir, max_concurrent=1, provider=provider, provider_required=1) as server:
+            server.finished(job_id)
+            [task] = server.tasks(job_id)
+            assert (task.state, task.provider) == (TaskState.DONE, wanted)
+            assert task.cutout is not None
+            file = folder / "jobs" / job_id / "out" / task.cutout.file
+            cutouts[provider] = np.asarray(Image.open(file)).astype(int)
+    assert cutouts["cpu"][..., 3].max() > 200
+    assert np.abs(cutouts["ncnn"] - cutouts["cpu"])[..., 3].max() <= 1
 
 
 def test_a_server_does_not_start_without_what_is_required(tmp_path: Path) -> None:
