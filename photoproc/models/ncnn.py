@@ -144,6 +144,8 @@ def _folded(weights: Path, file: Path, input_wh: tuple[int, int]) -> Any:
 
     try:
         model = onnx.load(weights)
+        if any(one.domain in ("", "ai.onnx") and one.version < _LEAST_OPSET for one in model.opset_import):
+            raise NotConvertedError("its operators are of an old kind")
         [given] = [one for one in model.graph.input if one.name not in _tensors(model.graph)]
         for side, size in zip(given.type.tensor_type.shape.dim, (1, 3, *input_wh[::-1]), strict=True):
             side.dim_value = size
@@ -155,8 +157,6 @@ def _folded(weights: Path, file: Path, input_wh: tuple[int, int]) -> Any:
         options.optimized_model_filepath = str(file)
         options.log_severity_level = 3
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        if any(one.domain in ("", "ai.onnx") and one.version < _LEAST_OPSET for one in model.opset_import):
-            raise NotConvertedError("its operators are of an old kind")
         del model
         return onnx.shape_inference.infer_shapes(onnx.load(file)).graph
     except (OSError, MemoryError, NcnnError):
@@ -186,10 +186,9 @@ class _Written:
         self._attributes = onnx.helper.get_node_attr_value
         self._array = onnx.numpy_helper.to_array
         self._constants = _tensors(graph)
-        self._values = {one.name: one for one in (*graph.input, *graph.value_info, *graph.output)}
         self._shapes = {
-            name: [side.dim_value for side in one.type.tensor_type.shape.dim]
-            for name, one in self._values.items()
+            one.name: [side.dim_value for side in one.type.tensor_type.shape.dim]
+            for one in (*graph.input, *graph.value_info, *graph.output)
         }
         self._inputs = [one.name for one in graph.input if one.name not in self._constants]
         self._asked = Counter(name for node in graph.node for name in node.input)
