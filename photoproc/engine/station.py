@@ -34,6 +34,8 @@ _HELD_S = 15.0
 """A worker that cannot run a call gives it back after so long: at once, it would draw all calls to itself."""
 _ASK_AGAIN_S = 5.0
 _LOOK_S = 0.2
+_UNWANTED = ("cancelled", "released", "forgotten")
+"""Dask's states of a call that nobody waits for."""
 
 
 class Station(WorkerPlugin):  # type: ignore[misc]
@@ -99,13 +101,16 @@ class Station(WorkerPlugin):  # type: ignore[misc]
     def transition(self, key: str, start: str, finish: str, **_: Any) -> None:
         """Called by Dask: a call that nobody waits for any more is killed."""
         call = self._calls.get(key)
-        if call is not None and finish in ("cancelled", "released", "forgotten"):
+        if call is not None and finish in _UNWANTED:
             call.cancel()
 
     def carry_out(self, key: str, parcel: Parcel) -> Reply:
         """Run a call in a child; whatever becomes of it is in the reply."""
         call = self._calls[key] = _Call()
         try:
+            known = self._worker.state.tasks.get(key)
+            if known is not None and known.state in _UNWANTED:  # since before this thread got to it
+                call.cancel()
             if self._engine is None or self._unfit:
                 call.given_up.wait(_HELD_S)
                 raise self._unfit_for(self._unfit)

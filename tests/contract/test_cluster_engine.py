@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from photoproc import child
 from photoproc.child import Order
 from photoproc.engine import Engine
 from photoproc.engine.cluster import DaskEngine, _Seen
+from photoproc.engine.local import LocalEngine
+from photoproc.engine.parcels import packed
+from photoproc.engine.station import Station
 from photoproc.errors import TaskError
 from photoproc.parts import Keep
 from photoproc.recipe import Recipe
@@ -86,6 +90,24 @@ def test_calls_that_are_cancelled_as_soon_as_they_are_made_keep_no_place(
         engine.cancel(call)
         assert error_of(engine, call) == "cancelled"
     assert finish(engine, engine.submit(acts.double, 1), within_s=_LIMIT_S) == 2
+
+
+@pytest.mark.parametrize(("state", "problem"), [("executing", "task_timeout"), ("cancelled", "cancelled")])
+def test_a_call_that_was_cancelled_before_its_thread_got_to_it_is_not_begun(
+    state: str, problem: str, tmp_path: Path
+) -> None:
+    station = Station()
+    station._engine = LocalEngine(children=1, threads=1, timeout_s=2)
+    station._calls, station._unfit = {}, ""
+    state_of = SimpleNamespace(tasks={"call": SimpleNamespace(state=state)})
+    station._worker = SimpleNamespace(local_directory=str(tmp_path), state=state_of)
+    try:
+        reply = station.carry_out("call", packed(acts.hang, (tmp_path / "sign",)))
+    finally:
+        station._engine.stop()
+    assert reply.problem is not None
+    assert reply.problem.code == problem
+    assert (tmp_path / "sign").exists() is (state == "executing")
 
 
 def test_a_call_whose_worker_is_killed_is_run_again(
