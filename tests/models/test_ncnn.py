@@ -22,7 +22,7 @@ from photoproc.models.ncnn import NcnnError, NcnnSession, NotConvertedError
 from photoproc.models.providers import CPU, NCNN, OPENVINO, Choice
 from photoproc.models.sessions import available, of_runtime, opened, session_options
 from tests.models import own_onnx
-from tests.models.support import weights_file
+from tests.models.support import damage, lean_saves_mb, weights_file
 from tests.models.test_network import placed as placed_custom
 from tests.models.test_openvino import in_bfloat16, ran
 
@@ -313,12 +313,7 @@ def test_a_damaged_one_is_made_again(name: str, how: str, tmp_path: Path, folder
     spec, path = masked(tmp_path)
     made = graphs.prepared(path, spec, folder, provider=NCNN)
     assert made is not None
-    file = made.with_name(name)
-    data = file.read_bytes()
-    if how == "gone":
-        file.unlink()
-    else:
-        file.write_bytes(data[: len(data) // 2] if how == "cut short" else data[:-9] + bytes(9))
+    damage(made.with_name(name), how)
     assert not graphs._is_whole(made.parent)
     assert graphs.prepared(path, spec, folder, provider=NCNN) == made
     assert ran(spec, path, folder, CHOSEN).provider == NCNN
@@ -377,25 +372,9 @@ def test_what_was_measured_of_a_form_ends_with_another_ncnn_where_that_is_chosen
     assert "ncnn" not in runs_on(1)
 
 
-_MEMORY = """
-import sys
-from pathlib import Path
-import numpy as np
-from photoproc.models.ncnn import NcnnSession
-session = NcnnSession(Path(sys.argv[1]), threads=1)
-given = {session.get_inputs()[0].name: np.zeros((1, 3, 320, 320), np.float32)}
-for session.lean in (False, True):
-    session.run(None, given)
-    status = open("/proc/self/status").read().splitlines()
-    print(next(line.split()[1] for line in status if line.startswith("RssAnon:")))
-"""
-
-
 @pytest.mark.models
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_lean_run_gives_its_memory_back(model_dir: Path, tmp_path: Path) -> None:
     made = tmp_path / "graph.param"
     ncnn.convert(weights_file(model_dir, "u2netp"), made, input_wh=(320, 320))
-    told = subprocess.check_output([sys.executable, "-c", _MEMORY, str(made)], text=True, timeout=120)
-    plain, lean = (int(line) / 1024 for line in told.split())
-    assert lean < plain - 80
+    assert lean_saves_mb(made) > 80

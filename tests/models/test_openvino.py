@@ -24,7 +24,7 @@ from photoproc.models.providers import CPU, OPENVINO, Choice, version_of
 from photoproc.models.sessions import available, of_runtime, out_of_memory
 from photoproc.samples import form_photos
 from tests.models import own_onnx, tiny_onnx
-from tests.models.support import soft_iou, spec_for, weights_file
+from tests.models.support import damage, lean_saves_mb, soft_iou, spec_for, weights_file
 from tests.models.test_network import placed as placed_custom
 from tests.pictures import picture
 
@@ -236,12 +236,7 @@ def test_a_damaged_one_is_made_again(name: str, how: str, tmp_path: Path, folder
     spec, path = placed_custom(tmp_path, own_onnx.averaging())
     made = graphs.prepared(path, spec, folder, provider=OPENVINO)
     assert made is not None
-    file = made.with_name(name)
-    data = file.read_bytes()
-    if how == "gone":
-        file.unlink()
-    else:
-        file.write_bytes(data[: len(data) // 2] if how == "cut short" else data[:-1] + bytes([data[-1] ^ 1]))
+    damage(made.with_name(name), how)
     assert not graphs._is_whole(made.parent)
     assert graphs.prepared(path, spec, folder, provider=OPENVINO) == made
     assert graphs._is_whole(made.parent)
@@ -299,25 +294,9 @@ def test_what_sends_statistics_of_its_use_is_never_imported(tmp_path: Path) -> N
     assert subprocess.check_output([sys.executable, "-c", plainly], text=True, env={"CI": "1"}) == "True\n"
 
 
-_MEMORY = """
-import sys
-from pathlib import Path
-import numpy as np
-from photoproc.models.openvino import OpenVinoSession
-session = OpenVinoSession(Path(sys.argv[1]), threads=1)
-given = {session.get_inputs()[0].name: np.zeros((1, 3, 320, 320), np.float32)}
-for session.lean in (False, True):
-    session.run(None, given)
-    status = open("/proc/self/status").read().splitlines()
-    print(next(line.split()[1] for line in status if line.startswith("RssAnon:")))
-"""
-
-
 @pytest.mark.models
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_lean_run_gives_its_memory_back(model_dir: Path, tmp_path: Path) -> None:
     made = tmp_path / "graph.xml"
     openvino.convert(weights_file(model_dir, "u2net"), made)
-    told = subprocess.check_output([sys.executable, "-c", _MEMORY, str(made)], text=True, timeout=120)
-    plain, lean = (int(line) / 1024 for line in told.split())
-    assert lean < plain - 80
+    assert lean_saves_mb(made) > 80
