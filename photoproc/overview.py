@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from photoproc import __version__
@@ -19,7 +18,7 @@ from photoproc.hardware import HardwareState
 from photoproc.jobs import Job, Refusal, TaskState
 from photoproc.models.catalogue import VITMATTE, ModelSpec
 from photoproc.models.forms import Forms
-from photoproc.models.providers import build
+from photoproc.models.providers import PACKAGES, build, version_of
 from photoproc.models.weights import Phase, Weights, WeightsState
 from photoproc.recipe import NO_MODEL
 from photoproc.records import Figures
@@ -267,7 +266,9 @@ class Overview:
 @cache
 def versions() -> Mapping[str, str]:
     """What is installed, of the packages that make the pictures."""
-    return {"photoproc": __version__, **{name: _version(name) for name in (build(), *_PACKAGES)}}
+    needed = {name: version_of(name) or "not installed" for name in (build(), *_PACKAGES)}
+    besides = (name for names in PACKAGES.values() for name in names if version_of(name))
+    return {"photoproc": __version__, **needed, **{name: version_of(name) for name in besides}}
 
 
 def _gone(model: str) -> Problem:
@@ -276,10 +277,3 @@ def _gone(model: str) -> Problem:
         message=f"{model} is not in the model folder any more.",
         advice=f"Put {model}.onnx and {model}.toml back, or finish without it.",
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

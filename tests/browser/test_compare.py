@@ -56,7 +56,9 @@ def test_photos_come_worst_first_and_those_without_masks_last(page: Page, job: s
     page.goto(f"/compare?job={job}")
     expect(page.locator("button.card")).to_have_count(4)
     expect(page.locator("button.card .name").last).to_have_text("cut.jpg")
-    expect(page.locator("button.card .far").last).to_have_text("not compared")
+    expect(page.locator("button.card .far").last).to_have_text("failed")
+    expect(page.locator("button.card").last.locator("img")).to_have_count(0)
+    expect(page.locator("button.card .none").last).to_have_text("The file ends before the picture does.")
     shares = [float(re.sub("[^0-9.]", "", text)) for text in page.locator(".card .far").all_inner_texts()[:3]]
     assert shares == sorted(shares, reverse=True)
     expect(page.locator(".card img.heat")).to_have_count(3)

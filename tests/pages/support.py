@@ -4,9 +4,11 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from photoproc.jobs import Job
@@ -14,6 +16,9 @@ from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 from tests.pictures import encoded, picture
 from tests.waiting import until
+
+# Each run of the harness looks for components in all packages there are, which takes longer than the page.
+manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
 
 DASHBOARD = str(Path(__file__).parents[2] / "pages" / "dashboard.py")
 

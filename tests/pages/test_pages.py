@@ -3,6 +3,7 @@
 import io
 import re
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any, cast
 
 import pytest
@@ -234,6 +235,7 @@ def test_system_shows_models_children_disk_and_versions(service: PhotoService) -
     assert "2 of 2" in said
     assert "free" in said
     assert "streamlit 1\\." in said
+    assert f" · onnx {version('onnx')}" in plain(app), "what only some providers need"
     assert "Download" in labels(app)
 
 

@@ -61,11 +61,12 @@ def _item(one: ComparedPhoto, recipe: Recipe, token: str, tags: tuple[str, ...])
     small = "" if done is None else _address(done, "before", token)
     whole = recipe.framing.kind == "none" and recipe.size.aspect is None and recipe.size.width is None
     showable = photo.format.upper() in _SHOWN_BY_BROWSERS
+    failed = all(task.state is TaskState.FAILED for task in one.tasks)  # a browser may show half of it
     return {
         "id": one.place,
         "name": photo.name,
         "ratio": photo.size_wh[0] / photo.size_wh[1],
-        "small": small if whole or not showable else original,
+        "small": "" if failed else small if whole or not showable else original,
         "photo": original if showable else small,
         "heat": "" if distance is None else f"{job}/photos/{one.place}/difference?token={token}",
         "disagreement": None if distance is None else distance.disagreement,

@@ -102,7 +102,7 @@ class Compare {
     name.title = item.name;
     bar.style.width = `${Math.max(0, item.share) * 100}%`;
     meter.append(bar);
-    foot.append(name, make("span", "far", item.far < 0 ? "not compared" : percent(item.far)), meter);
+    foot.append(name, make("span", "far", item.far < 0 ? uncompared(item) : percent(item.far)), meter);
     if (item.uncertain !== null) {
       foot.append(make("span", "look", `needs a look: ${item.uncertain[1]} is uncertain, ${item.uncertain[0].toFixed(2)}`));
       foot.lastChild.title = "How much a model disagrees with itself about the photo, mirrored or a little shifted";
@@ -116,6 +116,12 @@ class Compare {
     card.addEventListener("click", () => this.viewer.open(item.id));
     return card;
   }
+}
+
+function uncompared({ shots }) {
+  const failed = shots.filter((shot) => shot.failed).map((shot) => shot.model);
+  if (failed.length === shots.length) return "failed";
+  return failed.length ? `not compared: ${failed.join(", ")} failed` : "not compared";
 }
 
 function percent(share) {
