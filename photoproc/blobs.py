@@ -168,6 +168,17 @@ class Blobs:
         shutil.rmtree(folder, ignore_errors=True)
         self._collect(hashes)
 
+    def copy_batch(self, batch: str, other: str) -> None:
+        """Give a new upload batch the photos of another one; raises ServiceError disk_full."""
+        folder = self._root / "staging" / other
+        try:
+            for file in files_in(self._root / "staging" / batch):
+                folder.mkdir(exist_ok=True, mode=0o700)
+                with suppress(FileNotFoundError):  # dropped meanwhile
+                    link(file, folder / file.name)
+        except OSError as error:
+            raise disk_error(error) from error
+
     # Jobs
 
     def open_job(self, job_id: str, photos: Iterable[Path]) -> None:

@@ -25,6 +25,16 @@ class Submissions(JobDesk, Library):
         """A place to stage uploads in until they become a job."""
         return uuid.uuid4().hex
 
+    def copy_batch(self, batch: str) -> str:
+        """Another place with the uploads that are in this one, as far as they are still there."""
+        made = self.new_batch()
+        self._blobs.copy_batch(checked(batch, "upload"), made)
+        return made
+
+    def is_staged(self, batch: str, photo: Photo) -> bool:
+        """Whether an upload is still there."""
+        return self._blobs.staged(checked(batch, "upload"), photo.sha256).is_file()
+
     def accept(self, batch: str, name: str, stream: BinaryIO) -> Accepted:
         """Check one upload (photo or ZIP) and stage its photos; see `Intake.accept`."""
         self.warm_up()  # somebody is about to look

@@ -534,6 +534,16 @@ def test_a_sweep_without_hard_links_keeps_jobs(
     assert files(root) == {f"jobs/live/photos/{sha}"}
 
 
+def test_a_copy_of_a_batch_stays_when_the_batch_goes(blobs: Blobs) -> None:
+    one, two = upload(blobs, b"one"), upload(blobs, b"two")
+    blobs.copy_batch(BATCH, OTHER)
+    blobs.copy_batch("d" * 32, "e" * 32)
+    blobs.drop_batch(BATCH)
+    assert not one.exists()
+    assert [blobs.staged(OTHER, path.name).read_bytes() for path in (one, two)] == [b"one", b"two"]
+    assert [name for name, _ in blobs.batches()] == [OTHER]
+
+
 def test_the_folders_are_this_users_own(root: Path, blobs: Blobs) -> None:
     upload(blobs)
     assert {path.stat().st_mode & 0o077 for path in root.rglob("*") if path.is_dir()} == {0}

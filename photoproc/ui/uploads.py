@@ -1,4 +1,7 @@
-"""The uploads of one browser session, checked as they come and kept until they become a job."""
+"""The uploads of one browser session, checked as they come and kept until they become a job.
+
+A page that is loaded again is another session: the address says what the one before had uploaded.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +19,11 @@ from photoproc.ui.links import link_token
 from photoproc.ui.preview import Shown
 from photoproc.ui.strip import Thumb, strip
 from photoproc.ui.text import byte_size, escaped, plural, said
+from photoproc.ui.visitor import visitor
 
+IN_ADDRESS = "upload"
 _SHOWN = 60
+_AT_MOST = 64
 _ROOMY = """<style>
 .st-key-photos section { min-height: 15rem; border-style: dashed; flex-direction: column;
   align-items: center !important; justify-content: center; gap: 0.75rem; }
@@ -49,16 +55,43 @@ class Uploads:
         return [refusal for one in self.accepted.values() for refusal in one.refused]
 
 
+_left: dict[str, tuple[str, Uploads]] = {}
+"""The newest uploads of all sessions, with whose they are, by their batch."""
+
+
 def current(service: PhotoService) -> Uploads:
     """The uploads of this session."""
     if "uploads" not in st.session_state:
-        st.session_state["uploads"] = Uploads(batch=service.new_batch())
+        st.session_state["uploads"] = _found_again(service) or Uploads(batch=service.new_batch())
     return cast(Uploads, st.session_state["uploads"])
+
+
+def _found_again(service: PhotoService) -> Uploads | None:
+    """A copy of what the address says was uploaded, so that two windows take nothing from each other."""
+    name, found = _left.get(st.query_params.get(IN_ADDRESS, ""), ("", None))
+    if found is None or name != visitor(service).name:
+        return None
+    try:
+        made = Uploads(batch=service.copy_batch(found.batch), accepted=dict(found.accepted))
+    except PhotoprocError as error:
+        st.warning(said(error.problem), icon=":material/warning:")
+        return None
+    return made if all(service.is_staged(made.batch, photo) for photo in made.photos) else None
+
+
+def _leave(service: PhotoService, uploads: Uploads) -> None:
+    """Have these uploads found again where the page is loaded again."""
+    _left.pop(uploads.batch, None)
+    if uploads.accepted:
+        _left[uploads.batch] = visitor(service).name, uploads
+    while len(_left) > _AT_MOST:
+        _left.pop(next(iter(_left)), None)
 
 
 def start_over(service: PhotoService) -> None:
     """Forget the uploads and empty the uploader."""
     old = current(service)
+    _left.pop(old.batch, None)
     st.session_state["uploads"] = Uploads(batch=service.new_batch(), widget=old.widget + 1)
 
 
@@ -89,6 +122,7 @@ def take_in(service: PhotoService, files: Sequence[UploadedFile], *, samples: bo
             if f"sample:{name}" not in uploads.accepted:
                 with path.open("rb") as stream:
                     _accept(service, uploads, f"sample:{name}", name, stream)
+    _leave(service, uploads)
     return uploads
 
 
@@ -117,7 +151,7 @@ def show(service: PhotoService, uploads: Uploads) -> Shown | None:
             f"{photo.sha256}-{place}": _uploaded(uploads.batch, photo, token)
             for place, photo in enumerate(photos[:_SHOWN])
         }
-        chosen = _choose(shown, key="strip", total=len(photos))
+        chosen = _choose(shown, key="strip", total=len(photos), upload=uploads.batch)
     refused = uploads.refused
     if refused:
         with st.container(border=True, key="refused"):
@@ -139,7 +173,7 @@ def show_again(service: PhotoService, job: Job) -> Shown | None:
     return _choose(shown, key=f"strip-{job.id}", total=job.photo_count)
 
 
-def _choose(photos: Mapping[str, tuple[Shown, Thumb]], *, key: str, total: int) -> Shown:
+def _choose(photos: Mapping[str, tuple[Shown, Thumb]], *, key: str, total: int, upload: str = "") -> Shown:
     """Show the photos in a strip; the one that is chosen, else the first that has a picture."""
     kept = f"chosen-{key}"
     good = next((name for name, (_, thumb) in photos.items() if thumb.source), next(iter(photos)))
@@ -150,7 +184,8 @@ def _choose(photos: Mapping[str, tuple[Shown, Thumb]], *, key: str, total: int) 
         st.session_state[kept] = name
 
     thumbs = [replace(thumb, id=name) for name, (_, thumb) in photos.items()]
-    strip(thumbs, key=key, chosen=st.session_state[kept], on_choose=choose)
+    address = {IN_ADDRESS: upload} if upload else {}
+    strip(thumbs, key=key, chosen=st.session_state[kept], on_choose=choose, address=address)
     if total > _SHOWN:
         st.caption(f"and {total - _SHOWN:,} more")
     return photos[st.session_state[kept]][0]

@@ -187,6 +187,24 @@ def test_the_page_updates_in_place_and_survives_a_reload(page: Page) -> None:
     expect(page.locator("button.card")).to_have_count(12)
 
 
+def test_what_was_uploaded_survives_a_reload_and_back_leads_out_of_the_page(page: Page) -> None:
+    page.goto("/system")
+    whole(page)
+    upload(page, *[(f"{n}.jpg", encoded(picture(300, 200, seed=n + 80))) for n in range(2)])
+    expect(page.get_by_text("2 photos").first).to_be_visible()
+    page.wait_for_url("**/?upload=*")
+    page.reload()
+    expect(page.get_by_role("option")).to_have_count(2)
+    expect(page.locator("li img").first).to_have_js_property("complete", value=True)
+    page.go_back()
+    page.wait_for_url("**/system")
+    page.go_forward()
+    expect(page.get_by_text("2 photos").first).to_be_visible()
+    process(page)
+    finish(page)
+    expect(page.get_by_text("2 of 2 done").first).to_be_visible()
+
+
 def test_closing_the_browser_does_not_stop_the_job(page: Page) -> None:
     upload(page, *[(f"{n}.jpg", encoded(picture(300, 200, seed=n + 50))) for n in range(8)])
     expect(page.get_by_text("8 photos").first).to_be_visible()

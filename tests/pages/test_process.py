@@ -4,13 +4,17 @@ import io
 import zipfile
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from photoproc.jobs import JobState, TaskState
 from photoproc.presets import from_link
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
+from photoproc.ui import uploads
 from photoproc.ui.submit import numbered
+from photoproc.ui.uploads import IN_ADDRESS
 from tests.pages.support import (
+    DASHBOARD,
     choose,
     component,
     control,
@@ -231,6 +235,54 @@ def test_uploads_and_options_survive_a_visit_to_another_page(service: PhotoServi
     press(app, "Process photos")
     (job,) = service.jobs()
     assert job.photo_count == 1
+
+
+def loaded_again(batch: str) -> AppTest:
+    """The Process page in another session, with the address of the one before."""
+    app = AppTest.from_file(DASHBOARD, default_timeout=60)
+    app.query_params[IN_ADDRESS] = batch
+    return healthy(app.run())
+
+
+def test_a_page_that_is_loaded_again_has_the_uploads_and_two_windows_take_nothing_from_each_other(
+    service: PhotoService,
+) -> None:
+    app = dashboard()
+    files = [("one.jpg", encoded(picture(seed=1)), "image/jpeg"), ("text.jpg", b"hello", "image/jpeg")]
+    app.file_uploader[0].set_value(files)
+    healthy(app.run())
+    batch = component(app, "strip")["address"][IN_ADDRESS]
+    other = loaded_again(batch)
+    for one in (app, other):
+        assert "**1 photo**" in words(one)
+        assert "text\\.jpg" in words(one), "what was refused as well"
+    assert component(other, "strip")["address"][IN_ADDRESS] != batch
+    press(other, "Process photos")
+    press(app, "Process photos")
+    assert [job.photo_count for job in service.jobs()] == [1, 1]
+    for gone in (batch, "../" * 8, ""):
+        assert "photo**" not in words(loaded_again(gone)), "they became a job, or never were any"
+
+
+def test_uploads_whose_files_are_gone_are_not_found_again(service: PhotoService) -> None:
+    app = press(dashboard(), "Try with sample photos")
+    batch = component(app, "strip")["address"][IN_ADDRESS]
+    assert "**4 photos**" in words(loaded_again(batch))
+    service.drop_batch(batch)
+    assert "photos**" not in words(loaded_again(batch))
+    press(app, "Clear")
+
+
+def test_what_many_have_uploaded_is_not_kept_for_ever(
+    service: PhotoService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_AT_MOST", 1)
+    first, second = (
+        component(press(dashboard(), "Try with sample photos"), "strip")["address"][IN_ADDRESS]
+        for _ in range(2)
+    )
+    assert "photos**" not in words(loaded_again(first))
+    assert "**4 photos**" in words(loaded_again(second))
 
 
 def test_a_job_in_the_address_of_process_leads_to_the_job(service: PhotoService) -> None:

@@ -102,6 +102,19 @@ def test_nothing_is_shown_before_and_the_way_leads_where_it_was_to(browser: Brow
     context.close()
 
 
+def test_uploads_are_their_owners_however_the_page_is_come_by(enter: Enter) -> None:
+    alice, bob = enter("Alice"), enter("Bob")
+    alice.locator("input[type=file]").first.set_input_files(
+        {"name": "mine.jpg", "mimeType": "image/jpeg", "buffer": encoded(picture(200, 150, seed=7))}
+    )
+    alice.wait_for_url("**/?upload=*")
+    bob.goto(alice.url)
+    expect(bob.get_by_role("button", name="Try with sample photos")).to_be_visible()
+    expect(bob.get_by_text("mine.jpg")).to_have_count(0)
+    alice.reload()
+    expect(alice.get_by_role("option", name="mine.jpg")).to_be_visible()
+
+
 def test_a_job_is_its_owners_until_it_is_shared_and_admins_see_all(enter: Enter) -> None:
     alice, bob, root = enter("Alice"), enter("Bob"), enter("Root")
     address = made_job(alice, 1)
