@@ -177,6 +177,7 @@ class Blobs:
                 with suppress(FileNotFoundError):  # dropped meanwhile
                     link(file, folder / file.name)
         except OSError as error:
+            self.drop_batch(other)
             raise disk_error(error) from error
 
     # Jobs

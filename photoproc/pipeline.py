@@ -34,8 +34,6 @@ _KEPT = 6
 """What is kept between previews: faces, alphas and colours of small pictures."""
 _LOOK_EFFORT = 0.25
 """How much of the work on edges a preview does: it is to come within half a second."""
-_LITTLE = 0.001
-"""The share of a photo below which what is kept may be a speck rather than its subject."""
 _LARGE = 16_000_000
 """Pixels of a photo with which a child has to be careful with memory."""
 
@@ -178,9 +176,6 @@ class Pipeline:
                 warnings.append(
                     Warn(code="nothing_left", message="The model found no subject; the cutout is empty.")
                 )
-            elif np.count_nonzero(mask > 127) < _LITTLE * mask.size:
-                said = "The model found hardly any subject: less than a thousandth of the photo."
-                warnings.append(Warn(code="little_left", message=said))
         pictures = self._pictures(work, alpha, warnings)
         return Result(
             pictures=tuple(pictures),

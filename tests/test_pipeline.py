@@ -663,20 +663,6 @@ def test_a_model_that_finds_nothing_is_told(pipeline: Pipeline, tmp_path: Path) 
     assert not drawn(result).any()
 
 
-@pytest.mark.parametrize(("side", "codes"), [(8, ["little_left"]), (40, [])])
-def test_a_model_that_finds_a_speck_is_told(
-    pipeline: Pipeline, tmp_path: Path, side: int, codes: list[str]
-) -> None:
-    data = tiny_onnx.averaging(320)
-    (tmp_path / "silueta.onnx").write_bytes(data)
-    model = Model(spec=spec_for(data), weights=tmp_path / "silueta.onnx")
-    photo = Image.new("RGB", (320, 320))
-    photo.paste((255, 255, 255), (100, 100, 100 + side, 100 + side))
-    result = run(pipeline, encoded(photo, "PNG"), Recipe(models=("silueta",)), model)
-    assert [warning.code for warning in result.warnings] == codes
-    assert drawn(result).any()
-
-
 def test_weights_damaged_on_disk_are_not_used(model_dir: Path, tmp_path: Path) -> None:
     short = tmp_path / "u2netp.onnx"
     short.write_bytes(weights_file(model_dir, "u2netp").read_bytes()[: 1 << 20])

@@ -39,15 +39,15 @@ function remember(key, value) {
   try { localStorage.setItem(key, value); } catch { /* private window: forgotten, no harm */ }
 }
 
-// Keep some values in the address; those that are empty are taken out.
-function address(values) {
-  const url = new URL(location.href);
-  for (const [name, value] of Object.entries(values)) {
-    if (value === null || value === "") url.searchParams.delete(name);
-    else url.searchParams.set(name, String(value));
-  }
-  if (url.href !== location.href) history.replaceState(history.state, "", url);
+// What this tab keeps over a reload; without a value, what it has kept.
+function forTab(key, value) {
+  try {
+    if (value === undefined) return sessionStorage.getItem(key);
+    sessionStorage.setItem(key, value);
+  } catch { /* private window: kept until the page goes */ }
+  return null;
 }
+
 
 // What is open over a page is in its address, as `name`. Opening it is a step of the browser's history, so that Back closes it
 // and Forward opens it again; `moved` is told what the address says then. Streamlit, which would draw the page anew,

@@ -67,6 +67,7 @@ def _submit(photos: PhotoService, source: Job | None, taken: uploads.Uploads | N
         job = photos.process_again(source.id, recipe, title=title, key=key, owner=who.name)
     else:
         assert taken is not None
+        uploads.forget(taken)  # or a page that is loaded again meanwhile would offer what is a job already
         job = photos.submit(batch, taken.photos, recipe, refused=taken.refused, key=batch, owner=who.name)
     uploads.start_over(photos)
     return job

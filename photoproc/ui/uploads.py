@@ -1,6 +1,6 @@
 """The uploads of one browser session, checked as they come and kept until they become a job.
 
-A page that is loaded again is another session: the address says what the one before had uploaded.
+A page that is loaded again is another session: the browser's tab says what the one before had uploaded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,16 @@ from photoproc.intake import Accepted
 from photoproc.jobs import Job, Photo, Refusal, Task
 from photoproc.samples import sample_photos
 from photoproc.service import PhotoService, trying
+from photoproc.ui.left import left
 from photoproc.ui.links import link_token
 from photoproc.ui.preview import Shown
 from photoproc.ui.strip import Thumb, strip
 from photoproc.ui.text import byte_size, escaped, plural, said
 from photoproc.ui.visitor import visitor
 
-IN_ADDRESS = "upload"
 _SHOWN = 60
 _AT_MOST = 64
+_SOUGHT = "uploads-sought"
 _ROOMY = """<style>
 .st-key-photos section { min-height: 15rem; border-style: dashed; flex-direction: column;
   align-items: center !important; justify-content: center; gap: 0.75rem; }
@@ -62,36 +63,59 @@ _left: dict[str, tuple[str, Uploads]] = {}
 def current(service: PhotoService) -> Uploads:
     """The uploads of this session."""
     if "uploads" not in st.session_state:
-        st.session_state["uploads"] = _found_again(service) or Uploads(batch=service.new_batch())
+        st.session_state["uploads"] = Uploads(batch=service.new_batch())
     return cast(Uploads, st.session_state["uploads"])
 
 
-def _found_again(service: PhotoService) -> Uploads | None:
-    """A copy of what the address says was uploaded, so that two windows take nothing from each other."""
-    name, found = _left.get(st.query_params.get(IN_ADDRESS, ""), ("", None))
-    if found is None or name != visitor(service).name:
-        return None
-    try:
-        made = Uploads(batch=service.copy_batch(found.batch), accepted=dict(found.accepted))
-    except PhotoprocError as error:
-        st.warning(said(error.problem), icon=":material/warning:")
-        return None
-    return made if all(service.is_staged(made.batch, photo) for photo in made.photos) else None
+def seek(service: PhotoService) -> None:
+    """While there is nothing, ask the tab once what was uploaded before its page was loaded again."""
+
+    def find(batch: str) -> None:
+        st.session_state[_SOUGHT] = True
+        try:
+            find_again(service, batch)
+        except PhotoprocError as error:
+            st.warning(said(error.problem), icon=":material/warning:")
+
+    if not current(service).accepted and _SOUGHT not in st.session_state:
+        left(key="left", on_batch=find)
+
+
+def find_again(service: PhotoService, batch: str) -> None:
+    """Have a copy of what another session uploaded, so that two windows take nothing from each other.
+
+    What is no longer there, or somebody else's, is not found. The batch itself goes after a day.
+    """
+    name, found = _left.get(batch, ("", None))
+    if found is None or current(service).accepted or name != visitor(service).name:
+        return
+    # Before its files, so that what comes meanwhile is not half there.
+    accepted = {_outside(name): one for name, one in list(found.accepted.items())}
+    made = Uploads(batch=service.copy_batch(found.batch), accepted=accepted)
+    if all(service.is_staged(made.batch, photo) for photo in made.photos):
+        st.session_state["uploads"] = made
+    else:
+        service.drop_batch(made.batch)
+
+
+def forget(uploads: Uploads) -> None:
+    """Have these uploads not found again."""
+    _left.pop(uploads.batch, None)
 
 
 def _leave(service: PhotoService, uploads: Uploads) -> None:
     """Have these uploads found again where the page is loaded again."""
-    _left.pop(uploads.batch, None)
+    forget(uploads)
     if uploads.accepted:
         _left[uploads.batch] = visitor(service).name, uploads
-    while len(_left) > _AT_MOST:
-        _left.pop(next(iter(_left)), None)
+    for old in list(_left)[:-_AT_MOST]:
+        _left.pop(old, None)
 
 
 def start_over(service: PhotoService) -> None:
     """Forget the uploads and empty the uploader."""
     old = current(service)
-    _left.pop(old.batch, None)
+    forget(old)
     st.session_state["uploads"] = Uploads(batch=service.new_batch(), widget=old.widget + 1)
 
 
@@ -99,11 +123,12 @@ def keep_over_pages(uploads: Uploads, widget_key: str) -> None:
     """Hold on to what was uploaded where the visit to another page has emptied the uploader itself."""
     if widget_key in st.session_state:
         return
-    for name in list(uploads.accepted):
-        kept = uploads.accepted.pop(name)
-        uploads.accepted[f"kept:{name.removeprefix('upload:')}" if name.startswith("upload:") else name] = (
-            kept
-        )
+    uploads.accepted = {_outside(name): one for name, one in uploads.accepted.items()}
+
+
+def _outside(name: str) -> str:
+    """What an upload is called that the uploader does not hold."""
+    return f"kept:{name.removeprefix('upload:')}" if name.startswith("upload:") else name
 
 
 def take_in(service: PhotoService, files: Sequence[UploadedFile], *, samples: bool) -> Uploads:
@@ -184,8 +209,7 @@ def _choose(photos: Mapping[str, tuple[Shown, Thumb]], *, key: str, total: int, 
         st.session_state[kept] = name
 
     thumbs = [replace(thumb, id=name) for name, (_, thumb) in photos.items()]
-    address = {IN_ADDRESS: upload} if upload else {}
-    strip(thumbs, key=key, chosen=st.session_state[kept], on_choose=choose, address=address)
+    strip(thumbs, key=key, chosen=st.session_state[kept], on_choose=choose, upload=upload)
     if total > _SHOWN:
         st.caption(f"and {total - _SHOWN:,} more")
     return photos[st.session_state[kept]][0]

@@ -1,7 +1,9 @@
 """The Process page, run by Streamlit's own test harness over a real service."""
 
 import io
+import json
 import zipfile
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -12,9 +14,7 @@ from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
 from photoproc.ui import uploads
 from photoproc.ui.submit import numbered
-from photoproc.ui.uploads import IN_ADDRESS
 from tests.pages.support import (
-    DASHBOARD,
     choose,
     component,
     control,
@@ -237,52 +237,72 @@ def test_uploads_and_options_survive_a_visit_to_another_page(service: PhotoServi
     assert job.photo_count == 1
 
 
-def loaded_again(batch: str) -> AppTest:
-    """The Process page in another session, with the address of the one before."""
-    app = AppTest.from_file(DASHBOARD, default_timeout=60)
-    app.query_params[IN_ADDRESS] = batch
-    return healthy(app.run())
+def load_again(batch: str) -> None:
+    """What a page does that is loaded again in a tab which remembers a batch."""
+    import streamlit as st
+
+    from photoproc.bootstrap import service
+    from photoproc.ui import uploads
+
+    uploads.find_again(service(), batch)
+    found = uploads.current(service())
+    uploads.take_in(service(), [], samples=False)  # by an uploader that is empty
+    st.json({"batch": found.batch, "photos": len(found.photos), "refused": len(found.refused)})
 
 
-def test_a_page_that_is_loaded_again_has_the_uploads_and_two_windows_take_nothing_from_each_other(
-    service: PhotoService,
-) -> None:
+def found_again(batch: str) -> dict[str, Any]:
+    """What another session is given of an upload."""
+    app = healthy(AppTest.from_function(load_again, kwargs={"batch": batch}).run())
+    found: dict[str, Any] = json.loads(app.json[0].value)
+    return found
+
+
+def batch_of(app: AppTest) -> str:
+    """What the tab is told to remember."""
+    batch: str = component(app, "strip")["upload"]
+    return batch
+
+
+def test_uploads_are_found_again_as_a_copy_until_they_become_a_job(service: PhotoService) -> None:
     app = dashboard()
     files = [("one.jpg", encoded(picture(seed=1)), "image/jpeg"), ("text.jpg", b"hello", "image/jpeg")]
     app.file_uploader[0].set_value(files)
     healthy(app.run())
-    batch = component(app, "strip")["address"][IN_ADDRESS]
-    other = loaded_again(batch)
-    for one in (app, other):
-        assert "**1 photo**" in words(one)
-        assert "text\\.jpg" in words(one), "what was refused as well"
-    assert component(other, "strip")["address"][IN_ADDRESS] != batch
-    press(other, "Process photos")
+    batch = batch_of(app)
+    found = found_again(batch)
+    assert (found["photos"], found["refused"], found["batch"] == batch) == (1, 1, False)
     press(app, "Process photos")
-    assert [job.photo_count for job in service.jobs()] == [1, 1]
+    assert [job.photo_count for job in service.jobs()] == [1]
     for gone in (batch, "../" * 8, ""):
-        assert "photo**" not in words(loaded_again(gone)), "they became a job, or never were any"
+        assert found_again(gone)["photos"] == 0
 
 
 def test_uploads_whose_files_are_gone_are_not_found_again(service: PhotoService) -> None:
     app = press(dashboard(), "Try with sample photos")
-    batch = component(app, "strip")["address"][IN_ADDRESS]
-    assert "**4 photos**" in words(loaded_again(batch))
+    batch = batch_of(app)
+    copy = found_again(batch)
+    assert copy["photos"] == 4
     service.drop_batch(batch)
-    assert "photos**" not in words(loaded_again(batch))
+    staged = service.settings.data_dir / "staging"
+    there = set(staged.iterdir())
+    assert found_again(batch)["photos"] == 0
+    assert set(staged.iterdir()) == there, "no half of it is left either"
+    service.drop_batch(copy["batch"])
+
+
+def test_uploads_that_were_cleared_are_not_found_again(service: PhotoService) -> None:
+    app = press(dashboard(), "Try with sample photos")
+    batch = batch_of(app)
     press(app, "Clear")
+    assert found_again(batch)["photos"] == 0
 
 
-def test_what_many_have_uploaded_is_not_kept_for_ever(
+def test_what_many_have_uploaded_is_not_remembered_for_ever(
     service: PhotoService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "_AT_MOST", 1)
-    first, second = (
-        component(press(dashboard(), "Try with sample photos"), "strip")["address"][IN_ADDRESS]
-        for _ in range(2)
-    )
-    assert "photos**" not in words(loaded_again(first))
-    assert "**4 photos**" in words(loaded_again(second))
+    first, second = (batch_of(press(dashboard(), "Try with sample photos")) for _ in range(2))
+    assert [found_again(one)["photos"] for one in (first, second)] == [0, 4]
 
 
 def test_a_job_in_the_address_of_process_leads_to_the_job(service: PhotoService) -> None:

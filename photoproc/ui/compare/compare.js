@@ -141,3 +141,13 @@ function picture(source, className, text) {
 function inAddress(name) {
   return new URLSearchParams(location.search).get(name) || null;
 }
+
+// Keep some values in the address; those that are empty are taken out.
+function address(values) {
+  const url = new URL(location.href);
+  for (const [name, value] of Object.entries(values)) {
+    if (value === null || value === "") url.searchParams.delete(name);
+    else url.searchParams.set(name, String(value));
+  }
+  if (url.href !== location.href) history.replaceState(history.state, "", url);
+}

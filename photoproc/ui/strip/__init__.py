@@ -1,6 +1,6 @@
 """Small pictures of photos, each with its name, to choose one; one that cannot be shown says why."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import streamlit as st
@@ -26,17 +26,17 @@ def strip(
     chosen: str = "",
     on_choose: Callable[[str], None],
     label: str = "Photos",
-    address: Mapping[str, str] | None = None,
+    upload: str = "",
 ) -> None:
     """Show these photos; `chosen` is the id of the one that is marked.
 
-    While they are shown, the page's address says `address` as well, which is no step of its history.
+    The browser's tab remembers the batch `upload`, for `left`.
     """
     data = {
         "photos": [asdict(thumb) for thumb in thumbs],
         "chosen": chosen,
         "label": label,
-        "address": dict(address or {}),
+        "upload": upload,
     }
     component("strip")(
         data=data, key=key, on_choose_change=lambda: on_choose(str(st.session_state[key].choose))

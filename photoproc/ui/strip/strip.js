@@ -1,5 +1,5 @@
 // Small pictures of photos, one of them chosen (trigger `choose`: its id). `data.photos`: [{id, name, about, source,
-// reason}]; `reason` says why there is no picture. `data.address`: what the page's address says while they are shown.
+// reason}]; `reason` says why there is no picture. `data.upload`: a batch, which the tab remembers.
 // A picture that does not come is asked for again as a problem document, which says in words what is wrong with it.
 
 const strips = new WeakMap();
@@ -10,7 +10,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".pp");
   const list = root.querySelector("ul");
   matchTheme(root);
-  address(data.address);
+  if (data.upload) forTab("photoproc-upload", data.upload);
   let strip = strips.get(parentElement);
   if (!strip) {
     strips.set(parentElement, (strip = { known: new Map() }));

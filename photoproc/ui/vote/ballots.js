@@ -1,4 +1,4 @@
-// Ballots with their pictures, and what a tab keeps of them.
+// Ballots with their pictures.
 
 // A ballot with its pictures on their way: `soon` is [images, whether they are whole].
 function held(ballot) {
@@ -20,12 +20,3 @@ function load(address) {
 function pause(tries) { return new Promise((resume) => setTimeout(resume, 1000 * Math.min(5, tries))); }
 
 function plural(count, one) { return `${count.toLocaleString("en")} ${one}${count === 1 ? "" : "s"}`; }
-
-// What this tab keeps over a reload; without a value, what it has kept.
-function forTab(key, value) {
-  try {
-    if (value === undefined) return sessionStorage.getItem(key);
-    sessionStorage.setItem(key, value);
-  } catch { /* private window: kept until the page goes */ }
-  return null;
-}
