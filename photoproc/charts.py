@@ -23,6 +23,8 @@ MOST_POINTS = 500
 _BINS = 12
 _ACCENT, _PALE, _WARM = "#12988a", "#7fb5ab", "#c07a1b"
 """Readable on white and on the dark theme's ground."""
+_PADDING = {"right": 8}
+"""Room for the last label of the axis, which is cut otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,7 @@ def disagreement(photos: Sequence[ComparedPhoto], *, chosen: str | None = None) 
             tooltip=[alt.Tooltip("range:N", title="Disagreement"), alt.Tooltip("photos:Q", title="Photos")],
         )
         .add_params(_selection(alt, "bin", chosen))
-        .properties(height=180)
+        .properties(height=180, padding=_PADDING)
     )
     return bars
 
@@ -138,7 +140,7 @@ def latency(found: Comparison, *, chosen: str | None = None) -> "altair.LayerCha
         )
     )
     # The points above, or one under the median could not be clicked.
-    layered: altair.LayerChart = (ticks + points).properties(height=40 + 48 * len(order))
+    layered: altair.LayerChart = (ticks + points).properties(height=40 + 48 * len(order), padding=_PADDING)
     return layered
 
 
@@ -204,7 +206,7 @@ def front(
         .add_params(_selection(alt, "model", chosen))
     )
     names = base.mark_text(align="left", dx=11, dy=-9, color="#808080").encode(x=x, y=y, text="model:N")
-    layered: altair.LayerChart = (reach + line + points + names).properties(height=300)
+    layered: altair.LayerChart = (reach + line + points + names).properties(height=300, padding=_PADDING)
     return layered
 
 

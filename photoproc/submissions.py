@@ -169,7 +169,7 @@ class Submissions(JobDesk, Library):
         job_id = uuid.uuid4().hex
         self._blobs.open_job(job_id, dict.fromkeys([*sources, *([background] if background else [])]))
         given: _Given = {
-            "title": display_name(title or _title(photos)),
+            "title": display_name(title or title_of(photos)),
             "recipe": recipe,
             "photos": _with_outputs(photos),
             "refused": refused,
@@ -226,6 +226,9 @@ def _as_uploaded(photo: Photo) -> Photo:
     return replace(photo, output="", warnings=kept)
 
 
-def _title(photos: Sequence[Photo]) -> str:
+def title_of(photos: Sequence[Photo]) -> str:
+    """What a job of these photos is called, where nobody says it."""
+    if not photos:
+        return ""
     first = Path(photos[0].name.replace("\\", "/")).name
     return first if len(photos) == 1 else f"{first} and {len(photos) - 1} more"

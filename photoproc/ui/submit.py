@@ -9,6 +9,7 @@ from photoproc.errors import PhotoprocError
 from photoproc.jobs import Job, Photo
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
+from photoproc.submissions import title_of
 from photoproc.ui import uploads
 from photoproc.ui.options import estimate
 from photoproc.ui.text import plural, said
@@ -60,15 +61,24 @@ def _called(given: Sequence[Photo], recipe: Recipe | None) -> str:
 def _submit(photos: PhotoService, source: Job | None, taken: uploads.Uploads | None, recipe: Recipe) -> Job:
     """Make the job; one click is one job, however often it arrives."""
     batch, who = uploads.current(photos).batch, visitor(photos)
+    others = [job.title for job in photos.jobs(limit=None, owner=who.owner)]
     if source is not None:
-        others = photos.jobs(limit=None, owner=who.owner)
-        title = numbered(source.title, [job.title for job in others])
+        title = numbered(source.title, others)
         key = f"{source.id}-{batch}"
         job = photos.process_again(source.id, recipe, title=title, key=key, owner=who.name)
     else:
         assert taken is not None
         uploads.forget(taken)  # or a page that is loaded again meanwhile would offer what is a job already
-        job = photos.submit(batch, taken.photos, recipe, refused=taken.refused, key=batch, owner=who.name)
+        title = title_of(taken.photos)
+        job = photos.submit(
+            batch,
+            taken.photos,
+            recipe,
+            refused=taken.refused,
+            title=numbered(title, others) if title in others else title,
+            key=batch,
+            owner=who.name,
+        )
     uploads.start_over(photos)
     return job
 

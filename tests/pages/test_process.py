@@ -151,6 +151,14 @@ def test_a_licence_that_forbids_commerce_is_said(service: PhotoService) -> None:
     assert "may not be used commercially" in words(app)
 
 
+def test_jobs_of_photos_of_the_same_names_have_titles_of_their_own(service: PhotoService) -> None:
+    for _ in range(3):
+        press(press(dashboard(), "Try with sample photos"), "Process photos")
+    first, second, third = sorted(job.title for job in service.jobs())
+    assert first.endswith(" and 3 more")
+    assert (second, third) == (f"{first} (2)", f"{first} (3)")
+
+
 def test_clearing_forgets_the_uploads(service: PhotoService) -> None:
     app = press(press(dashboard(), "Try with sample photos"), "Clear")
     assert "photos**" not in words(app)
