@@ -114,7 +114,7 @@ def main() -> None:
             taken, chosen = choose_photos(photos)
             given = taken.photos
         look = st.container(key="look") if chosen is not None else st.empty()
-        if taken is not None:
+        if taken is not None and not taken.accepted:
             uploads.seek(photos)
     with right, st.container(key="options"):
         recipe = choose_recipe(

@@ -61,24 +61,28 @@ def _called(given: Sequence[Photo], recipe: Recipe | None) -> str:
 def _submit(photos: PhotoService, source: Job | None, taken: uploads.Uploads | None, recipe: Recipe) -> Job:
     """Make the job; one click is one job, however often it arrives."""
     batch, who = uploads.current(photos).batch, visitor(photos)
-    others = [job.title for job in photos.jobs(limit=None, owner=who.owner)]
+    others = [job.title for job in photos.jobs(limit=None, owner=who.name)]
     if source is not None:
         title = numbered(source.title, others)
         key = f"{source.id}-{batch}"
         job = photos.process_again(source.id, recipe, title=title, key=key, owner=who.name)
     else:
         assert taken is not None
-        uploads.forget(taken)  # or a page that is loaded again meanwhile would offer what is a job already
         title = title_of(taken.photos)
-        job = photos.submit(
-            batch,
-            taken.photos,
-            recipe,
-            refused=taken.refused,
-            title=numbered(title, others) if title in others else title,
-            key=batch,
-            owner=who.name,
-        )
+        uploads.forget(taken)  # or a page that is loaded again meanwhile would offer what is a job already
+        try:
+            job = photos.submit(
+                batch,
+                taken.photos,
+                recipe,
+                refused=taken.refused,
+                title=numbered(title, others) if title in others else title,
+                key=batch,
+                owner=who.name,
+            )
+        except PhotoprocError:
+            uploads.leave(photos, taken)
+            raise
     uploads.start_over(photos)
     return job
 

@@ -67,35 +67,41 @@ def current(service: PhotoService) -> Uploads:
     return cast(Uploads, st.session_state["uploads"])
 
 
+@st.fragment
 def seek(service: PhotoService) -> None:
-    """While there is nothing, ask the tab once what was uploaded before its page was loaded again."""
+    """Ask the tab once what was uploaded before its page was loaded again; where there is nothing yet.
 
-    def find(batch: str) -> None:
-        st.session_state[_SOUGHT] = True
-        try:
-            find_again(service, batch)
-        except PhotoprocError as error:
-            st.warning(said(error.problem), icon=":material/warning:")
+    The rest of the page is drawn again only where something is found.
+    """
+    batch = left(key="left")
+    if batch is None or _SOUGHT in st.session_state:
+        return
+    st.session_state[_SOUGHT] = True
+    try:
+        found = find_again(service, batch)
+    except PhotoprocError as error:
+        st.warning(said(error.problem), icon=":material/warning:")
+        return
+    if found:
+        st.rerun()
 
-    if not current(service).accepted and _SOUGHT not in st.session_state:
-        left(key="left", on_batch=find)
 
-
-def find_again(service: PhotoService, batch: str) -> None:
+def find_again(service: PhotoService, batch: str) -> bool:
     """Have a copy of what another session uploaded, so that two windows take nothing from each other.
 
     What is no longer there, or somebody else's, is not found. The batch itself goes after a day.
     """
     name, found = _left.get(batch, ("", None))
     if found is None or current(service).accepted or name != visitor(service).name:
-        return
+        return False
     # Before its files, so that what comes meanwhile is not half there.
     accepted = {_outside(name): one for name, one in list(found.accepted.items())}
     made = Uploads(batch=service.copy_batch(found.batch), accepted=accepted)
-    if all(service.is_staged(made.batch, photo) for photo in made.photos):
-        st.session_state["uploads"] = made
-    else:
+    if not all(service.is_staged(made.batch, photo) for photo in made.photos):
         service.drop_batch(made.batch)
+        return False
+    st.session_state["uploads"] = made
+    return True
 
 
 def forget(uploads: Uploads) -> None:
@@ -103,11 +109,13 @@ def forget(uploads: Uploads) -> None:
     _left.pop(uploads.batch, None)
 
 
-def _leave(service: PhotoService, uploads: Uploads) -> None:
+def leave(service: PhotoService, uploads: Uploads) -> None:
     """Have these uploads found again where the page is loaded again."""
+    name = visitor(service).name
     forget(uploads)
     if uploads.accepted:
-        _left[uploads.batch] = visitor(service).name, uploads
+        _left[uploads.batch] = name, uploads
+        st.session_state[_SOUGHT] = True  # what the tab remembers is this from now on
     for old in list(_left)[:-_AT_MOST]:
         _left.pop(old, None)
 
@@ -147,7 +155,7 @@ def take_in(service: PhotoService, files: Sequence[UploadedFile], *, samples: bo
             if f"sample:{name}" not in uploads.accepted:
                 with path.open("rb") as stream:
                     _accept(service, uploads, f"sample:{name}", name, stream)
-    _leave(service, uploads)
+    leave(service, uploads)
     return uploads
 
 

@@ -211,9 +211,14 @@ def upload_here(page: Page) -> None:
 
 
 def test_a_broken_link_says_so(page: Page) -> None:
+    page.goto("/")
+    page.evaluate("sessionStorage.setItem('photoproc-upload', 'f'.repeat(32))")  # of long ago
     page.goto("/?recipe=nonsense")
-    expect(page.get_by_text("This link holds no recipe.")).to_be_visible()
+    said = page.get_by_text("This link holds no recipe.")
+    expect(said).to_be_visible()
     expect(page).not_to_have_url(re.compile("recipe="))
+    page.wait_for_timeout(2000)  # for the tab's word of what it remembers
+    expect(said).to_be_visible()
 
 
 def test_what_is_wrong_is_said_by_the_field_and_nothing_is_processed(page: Page) -> None:

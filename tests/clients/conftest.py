@@ -1,11 +1,13 @@
 """What the client tests share: Chromium, servers, and the React example as built."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import Browser, Page
 
 from tests.conftest import skip_or_fail
@@ -51,8 +53,20 @@ def _local(url: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def react_build() -> Path:
+def react_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built example: `19` and `18` inside, for each React."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # all processes of these tests build it once, and none while another does
+    done = shared / "react-is-built"
+    with FileLock(shared / "react.lock"):
+        if not done.exists():
+            _build()
+            done.touch()
+    return REACT / "dist"
+
+
+def _build() -> None:
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         skip_or_fail("no Node.js on this machine (apt-get install nodejs npm)")
@@ -64,4 +78,3 @@ def react_build() -> Path:
             skip_or_fail(f"npm could not fetch the example's packages: {fetched.stderr[-300:]}")
     built = subprocess.run([npm, "run", "build"], cwd=REACT, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
-    return REACT / "dist"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from photoproc.jobs import JobState, TaskState
+from photoproc.errors import ServiceError
+from photoproc.jobs import Job, JobState, TaskState
 from photoproc.presets import from_link
 from photoproc.recipe import Recipe
 from photoproc.service import PhotoService
@@ -271,7 +272,9 @@ def batch_of(app: AppTest) -> str:
     return batch
 
 
-def test_uploads_are_found_again_as_a_copy_until_they_become_a_job(service: PhotoService) -> None:
+def test_uploads_are_found_again_as_a_copy_until_they_become_a_job(
+    service: PhotoService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = dashboard()
     files = [("one.jpg", encoded(picture(seed=1)), "image/jpeg"), ("text.jpg", b"hello", "image/jpeg")]
     app.file_uploader[0].set_value(files)
@@ -279,8 +282,16 @@ def test_uploads_are_found_again_as_a_copy_until_they_become_a_job(service: Phot
     batch = batch_of(app)
     found = found_again(batch)
     assert (found["photos"], found["refused"], found["batch"] == batch) == (1, 1, False)
+    submit, meanwhile = service.submit, []
+
+    def submitting(*given: Any, **more: Any) -> Job:
+        meanwhile.append(batch in uploads._left)
+        return submit(*given, **more)
+
+    monkeypatch.setattr(service, "submit", submitting)
     press(app, "Process photos")
     assert [job.photo_count for job in service.jobs()] == [1]
+    assert meanwhile == [False], "who loads the page then would be offered what is a job already"
     for gone in (batch, "../" * 8, ""):
         assert found_again(gone)["photos"] == 0
 
@@ -298,11 +309,20 @@ def test_uploads_whose_files_are_gone_are_not_found_again(service: PhotoService)
     service.drop_batch(copy["batch"])
 
 
-def test_uploads_that_were_cleared_are_not_found_again(service: PhotoService) -> None:
+def test_uploads_that_did_not_become_a_job_are_found_again_and_cleared_ones_are_forgotten(
+    service: PhotoService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any, **more: Any) -> Job:
+        raise ServiceError("disk_full", "The disk is full.", "Make room.")
+
     app = press(dashboard(), "Try with sample photos")
     batch = batch_of(app)
+    monkeypatch.setattr(service, "submit", full)
+    press(app, "Process photos")
+    assert "The disk is full" in words(app)
+    assert found_again(batch)["photos"] == 4
     press(app, "Clear")
-    assert found_again(batch)["photos"] == 0
+    assert batch not in uploads._left
 
 
 def test_what_many_have_uploaded_is_not_remembered_for_ever(

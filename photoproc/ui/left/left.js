@@ -1,4 +1,4 @@
-// Tells which upload this tab knows of, if any (trigger `batch`): what the strip had it remember before the page was loaded again.
+// Tells which upload this tab remembers, if any (trigger `batch`): the strip has it do so.
 
 const told = new WeakSet();
 
