@@ -15,6 +15,7 @@ from photoproc.intake import Accepted
 from photoproc.jobs import Job, Photo, Refusal, Task
 from photoproc.samples import sample_photos
 from photoproc.service import PhotoService, trying
+from photoproc.ui.guard import guarded
 from photoproc.ui.left import left
 from photoproc.ui.links import link_token
 from photoproc.ui.preview import Shown
@@ -68,6 +69,7 @@ def current(service: PhotoService) -> Uploads:
 
 
 @st.fragment
+@guarded
 def seek(service: PhotoService) -> None:
     """Ask the tab once what was uploaded before its page was loaded again; where there is nothing yet.
 
@@ -77,22 +79,18 @@ def seek(service: PhotoService) -> None:
     if batch is None or _SOUGHT in st.session_state:
         return
     st.session_state[_SOUGHT] = True
-    try:
-        found = find_again(service, batch)
-    except PhotoprocError as error:
-        st.warning(said(error.problem), icon=":material/warning:")
-        return
-    if found:
+    if find_again(service, batch):
         st.rerun()
 
 
 def find_again(service: PhotoService, batch: str) -> bool:
     """Have a copy of what another session uploaded, so that two windows take nothing from each other.
 
-    What is no longer there, or somebody else's, is not found. The batch itself goes after a day.
+    What is no longer there, or somebody else's, is not found. The batch itself goes after a day: until then
+    it holds photos of a job that was made of the copy, also where that is deleted.
     """
-    name, found = _left.get(batch, ("", None))
-    if found is None or current(service).accepted or name != visitor(service).name:
+    whose, found = _left.get(batch, ("", None))
+    if found is None or current(service).accepted or whose != visitor(service).name:
         return False
     # Before its files, so that what comes meanwhile is not half there.
     accepted = {_outside(name): one for name, one in list(found.accepted.items())}
